@@ -1,0 +1,46 @@
+"""What the engine needs from outside besides stores: time, waiting, tokens. Nothing else is not decided by its inputs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time: UTC for what is stored, monotonic for waits."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970 (UTC)."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some instant."""
+        ...
+
+
+class Signal(Protocol):
+    """Something that happens once."""
+
+    def set(self) -> None:
+        """It happened: all waiters go on."""
+        ...
+
+    async def wait(self) -> None:
+        """Until it happened."""
+        ...
+
+
+class Ports(Protocol):
+    """The engine's outside."""
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
+
+    def signal(self) -> Signal:
+        """A new signal."""
+        ...
+
+    def token(self) -> str:
+        """An unguessable name, new at each call."""
+        ...
