@@ -70,6 +70,10 @@ class Cache(Protocol):
         """A hit or a miss for each key, in order. An expired entry is a miss."""
         ...
 
+    async def lease(self, namespace: str, keys: Sequence[str], *, generation: int, now: int) -> list[str | None]:
+        """For writers, before their commit: a lease for each key that has no copy; a cached miss gives way to it."""
+        ...
+
     async def fill(self, namespace: str, fills: Sequence[Fill], *, generation: int, now: int) -> int:
         """Store what still has its placeholder; the number stored."""
         ...

@@ -13,6 +13,7 @@
     ├── DeadlineExceeded            the time ran out before any effect
     ├── OutcomeUnknown              a write may or may not have landed: repeat it with the same request id
     ├── DataLoss                    stored bytes do not verify: stop and look
+    │   └── StoreCorrupt            not one entry's, but the store's own
     └── Defect                      our bug; logged with its traceback, told without detail
 
 `reason` and `metadata` are the contract; the message is for people and may change. The class fixes the gRPC code, in one
@@ -137,6 +138,12 @@ class DataLoss(SidecarError):
     default_reason = "ENTRY_CORRUPT"
 
 
+class StoreCorrupt(DataLoss):
+    """The authority's own files do not verify."""
+
+    default_reason = "STORE_CORRUPT"
+
+
 class Defect(SidecarError):
     """A bug of ours."""
 
@@ -146,9 +153,9 @@ def storage_full(message: str) -> LimitExceeded:
     return LimitExceeded(message, reason="STORAGE_FULL", retry_after_s=5.0)
 
 
-def store_corrupt(message: str) -> DataLoss:
+def store_corrupt(message: str) -> StoreCorrupt:
     """The authority's own files do not verify."""
-    return DataLoss(message, reason="STORE_CORRUPT")
+    return StoreCorrupt(message)
 
 
 Decision = VersionConflict | FailedPrecondition | InvalidRequest

@@ -27,6 +27,8 @@ def touched_expire_time(
     """The new (expire_time, ttl_ms) of a touched entry; `ttl_ms` None: the ttl that it was last given."""
     ttl = entry.ttl_ms if ttl_ms is None else ttl_ms
     end = expire_time(now, ttl)
-    if extend_only and end is not None and entry.expire_time is not None:
+    if extend_only and end is not None:
+        if entry.expire_time is None:
+            return None, entry.ttl_ms
         end = max(end, entry.expire_time)
     return end, ttl

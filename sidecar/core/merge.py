@@ -17,7 +17,8 @@ _DECIMAL = re.compile(rb"[+-]?[0-9]{1,19}")
 def parse_json(text: bytes) -> Any:
     """A JSON value; ValueError says what is wrong. NaN, infinities and numbers beyond a float are not JSON values here."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        # Decoded here: json.loads guesses UTF-16 and UTF-32 too, and lets halves of surrogate pairs through.
+        return json.loads(str(text, "utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
 
@@ -46,7 +47,10 @@ def merge_patch(target: bytes | None, patch: Any) -> bytes:
         raise FailedPrecondition(
             f"the value is not JSON ({exc}): replace it with Set, or patch another key", reason="NOT_JSON"
         ) from exc
-    return dump_json(_merged(document, patch))
+    try:
+        return dump_json(_merged(document, patch))
+    except RecursionError as exc:
+        raise _too_deep() from exc
 
 
 def append(target: bytes | None, items: Sequence[Any], max_items: int) -> bytes:
@@ -60,7 +64,10 @@ def append(target: bytes | None, items: Sequence[Any], max_items: int) -> bytes:
     array.extend(items)
     if max_items:
         array = array[-max_items:]
-    return dump_json(array)
+    try:
+        return dump_json(array)
+    except RecursionError as exc:
+        raise _too_deep() from exc
 
 
 def increment(target: bytes | None, delta: int, minimum: int | None, maximum: int | None) -> bytes:
@@ -78,6 +85,11 @@ def increment(target: bytes | None, delta: int, minimum: int | None, maximum: in
             metadata={"current": str(current), "result": str(result)},
         )
     return b"%d" % result
+
+
+def _too_deep() -> InvalidRequest:
+    """What was parsed on a shallower stack than this one may still be too deep to be merged or written."""
+    return InvalidRequest("the result is nested too deeply", reason="JSON_INVALID", field="operation")
 
 
 def _merged(target: Any, patch: Any) -> Any:

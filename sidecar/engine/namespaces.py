@@ -1,0 +1,59 @@
+"""Which policy and which placement a namespace has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.core.errors import Passthrough
+from sidecar.core.limits import Limits, check_namespace
+from sidecar.core.policy import Authority, OnOutage, Policy, PolicyTable
+from sidecar.tiers.placement import Placement
+
+REMEMBERED_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace that was named in a request; `placement` None: no authority is configured."""
+
+    name: str
+    policy: Policy
+    placement: Placement | None
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether an outage is answered with an empty OK instead of an error."""
+        return self.policy.on_outage is not OnOutage.REJECT
+
+    def authority(self) -> Placement:
+        """The placement; PASSTHROUGH if there is none."""
+        if self.placement is None:
+            raise Passthrough("no tier is configured that could be this namespace's authority")
+        return self.placement
+
+
+class Namespaces:
+    """Resolves names. Where the policy's authority isn't configured, the other tier is the authority."""
+
+    def __init__(self, policies: PolicyTable, limits: Limits, *, hot: Placement | None, warm: Placement | None) -> None:
+        self.hot = hot
+        self.warm = warm
+        self._policies = policies
+        self._limits = limits
+        self._known: dict[str, Namespace] = {}
+
+    def of(self, name: str) -> Namespace:
+        """A namespace by name; NAMESPACE_INVALID if it can't be one."""
+        known = self._known.get(name)
+        if known is None:
+            check_namespace(name, self._limits)
+            policy = self._policies.of(name)
+            first, second = (self.hot, self.warm) if policy.authority is Authority.HOT else (self.warm, self.hot)
+            known = Namespace(name, policy, first or second)
+            if len(self._known) < REMEMBERED_MAX:
+                self._known[name] = known
+        return known
+
+    def placements(self) -> tuple[Placement, ...]:
+        """Those that are configured."""
+        return tuple(placement for placement in (self.hot, self.warm) if placement is not None)

@@ -1,0 +1,64 @@
+"""What the engine answers: the result, the guarantee it carries, and the followups it owes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.core.entry import Entry
+from sidecar.core.modes import Durability, ServingMode, Tier
+from sidecar.core.operations import OperationResult
+from sidecar.engine.followups import Followup
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One key that was read; `entry` None is a miss, or nothing at all where `mode` is PASSTHROUGH."""
+
+    entry: Entry | None
+    mode: ServingMode
+    tier: Tier
+    stale_possible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Keys that were read, in order."""
+
+    lookups: tuple[Lookup, ...]
+    followups: tuple[Followup, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A page of entries; `next_page_token` empty: the last."""
+
+    entries: tuple[Entry, ...]
+    next_page_token: str
+    mode: ServingMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a write did, an `OperationResult` for each operation; version 0: nothing was changed."""
+
+    version: int
+    durability: Durability
+    mode: ServingMode
+    results: tuple[OperationResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchedKey:
+    """What a touch did."""
+
+    found: bool
+    expire_time: int | None
+    mode: ServingMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixDeleted:
+    """What a deletion by prefix did."""
+
+    deleted_count: int
+    mode: ServingMode

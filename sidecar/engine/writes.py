@@ -1,0 +1,174 @@
+"""Set, CAS, Delete, Update, Transact, Touch, DeletePrefix: checked, committed by the authority, told to the cache."""
+
+from __future__ import annotations
+
+from sidecar.core.errors import InvalidRequest, StoreUnavailable
+from sidecar.core.limits import (
+    Limits,
+    check_content_type,
+    check_expected_version,
+    check_key,
+    check_labels,
+    check_prefix,
+    check_request_id,
+    check_ttl,
+    check_value,
+)
+from sidecar.core.modes import Durability, ServingMode
+from sidecar.core.operations import Append, Change, Operation, OperationResult, Put, Write, WriteId
+from sidecar.core.store import PrefixProgress, Touch
+from sidecar.engine.namespaces import Namespace, Namespaces
+from sidecar.engine.replies import PrefixDeleted, TouchedKey, Written
+
+PREFIX_BATCH = 500
+
+
+class Writes:
+    """The writing side of the engine."""
+
+    def __init__(self, namespaces: Namespaces, limits: Limits) -> None:
+        self._namespaces = namespaces
+        self._limits = limits
+
+    async def write(
+        self,
+        namespace: str,
+        operations: tuple[Operation, ...],
+        *,
+        request: WriteId | None = None,
+        needs_authority: bool,
+        deadline: float | None = None,
+    ) -> Written:
+        """Commit operations on distinct keys, all or nothing.
+
+        `needs_authority`: in an outage the answer is an error whatever the namespace's policy; else, if the policy
+        allows it, the write is DISCARDED and says so. Raises InvalidRequest, VersionConflict, FailedPrecondition,
+        StoreUnavailable, LimitExceeded, DeadlineExceeded, OutcomeUnknown, DataLoss.
+        """
+        space = self._namespaces.of(namespace)
+        for operation in operations:
+            self._check(space, operation)
+        if request is not None:
+            check_request_id(request.request_id, self._limits)
+        write = Write(
+            namespace=namespace,
+            operations=operations,
+            ttl_default_ms=space.policy.ttl_ms,
+            sliding=space.policy.sliding,
+            value_bytes_max=space.policy.value_bytes_max,
+            request=request,
+            deadline=deadline,
+        )
+        if space.placement is None and not needs_authority and space.passes_through:
+            return _discarded(operations)
+        placement = space.authority()
+        try:
+            outcome = await placement.commit(write)
+        except StoreUnavailable:
+            if needs_authority or not space.passes_through:
+                raise
+            return _discarded(operations)
+        return Written(
+            version=outcome.version,
+            durability=placement.durability if outcome.version else Durability.NONE,
+            mode=ServingMode.NORMAL,
+            results=outcome.results,
+        )
+
+    async def transact(
+        self, namespace: str, operations: tuple[Operation, ...], *, request: WriteId | None, deadline: float | None
+    ) -> Written:
+        """As `write`, for many keys."""
+        if not 0 < len(operations) <= self._limits.operations_max:
+            raise InvalidRequest(
+                f"{len(operations)} operations, 1 to {self._limits.operations_max} are allowed",
+                reason="TOO_MANY_OPERATIONS" if operations else "OPERATION_MISSING",
+                field="operations",
+            )
+        seen: set[str] = set()
+        for index, operation in enumerate(operations):
+            if operation.key in seen:
+                raise InvalidRequest(
+                    f"operation {index} names a key that an earlier one names; join them",
+                    reason="KEY_REPEATED",
+                    field=f"operations[{index}].key",
+                    metadata={"operation": str(index)},
+                )
+            seen.add(operation.key)
+        return await self.write(namespace, operations, request=request, needs_authority=True, deadline=deadline)
+
+    async def touch(self, namespace: str, key: str, *, ttl_ms: int | None) -> TouchedKey:
+        """Move a key's end. Told to the repairers, because it may be earlier than the one that copies know."""
+        space = self._namespaces.of(namespace)
+        check_key(key, self._limits)
+        if ttl_ms is not None:
+            check_ttl(ttl_ms, self._limits)
+        nothing = TouchedKey(found=False, expire_time=None, mode=ServingMode.PASSTHROUGH)
+        if space.placement is None and space.passes_through:
+            return nothing
+        try:
+            [touched] = await space.authority().touch(namespace, [Touch(key=key, ttl_ms=ttl_ms)], announce=True)
+        except StoreUnavailable:
+            if not space.passes_through:
+                raise
+            return nothing
+        return TouchedKey(found=touched.found, expire_time=touched.expire_time, mode=ServingMode.NORMAL)
+
+    async def delete_prefix(
+        self, namespace: str, prefix: str, *, all_keys: bool, request: WriteId | None
+    ) -> PrefixDeleted:
+        """Delete the keys under a prefix that were committed before the call, in batches that are atomic each."""
+        space = self._namespaces.of(namespace)
+        check_prefix(prefix, self._limits)
+        if request is not None:
+            check_request_id(request.request_id, self._limits)
+        if not prefix and not all_keys:
+            raise InvalidRequest(
+                "an empty key_prefix would delete the whole namespace; say so with `all`",
+                reason="PREFIX_EMPTY",
+                field="key_prefix",
+            )
+        placement = space.authority()
+        progress: PrefixProgress | None = None
+        while progress is None or not progress.done:
+            progress = await placement.delete_prefix(
+                namespace, prefix, limit=PREFIX_BATCH, request=request, progress=progress
+            )
+        return PrefixDeleted(deleted_count=progress.deleted_count, mode=ServingMode.NORMAL)
+
+    def _check(self, space: Namespace, operation: Operation) -> None:
+        check_key(operation.key, self._limits)
+        if not isinstance(operation, Change) and operation.expected_version is not None:
+            check_expected_version(operation.expected_version)
+        if isinstance(operation, Put | Change) and operation.ttl_ms is not None:
+            check_ttl(operation.ttl_ms, self._limits)
+        if isinstance(operation, Put):
+            check_value(operation.value, space.policy.value_bytes_max)
+            check_content_type(operation.content_type, self._limits)
+            check_labels(operation.labels, self._limits)
+        elif isinstance(operation, Change) and isinstance(operation.change, Append):
+            self._check_append(operation.change)
+
+    def _check_append(self, append: Append) -> None:
+        if not 0 < len(append.items) <= self._limits.items_max:
+            raise InvalidRequest(
+                f"{len(append.items)} items, 1 to {self._limits.items_max} are allowed",
+                reason="TOO_MANY_ITEMS" if append.items else "OPERATION_MISSING",
+                field="append.items",
+            )
+        if append.max_items < 0:
+            raise InvalidRequest(
+                f"max_items {append.max_items} is negative; 0 keeps all",
+                reason="MAX_ITEMS_INVALID",
+                field="append.max_items",
+            )
+
+
+def _discarded(operations: tuple[Operation, ...]) -> Written:
+    nothing = OperationResult(found=False, version=0)
+    return Written(
+        version=0,
+        durability=Durability.DISCARDED,
+        mode=ServingMode.PASSTHROUGH,
+        results=(nothing,) * len(operations),
+    )

@@ -1,0 +1,202 @@
+"""StateService: each RPC converts, asks the engine, converts back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sidecar.core.errors import InvalidRequest, Unsupported
+from sidecar.core.operations import Operation
+from sidecar.engine.engine import Engine
+from sidecar.engine.followups import Followup
+from sidecar.engine.replies import Lookup, Read, Written
+from sidecar.rpc import convert
+from sidecar.rpc.calls import Admission, Commits, Context, patience, rpc
+from sidecar.rpc.status import abort
+from statesidecar.v1 import state_service_pb2 as pb
+from statesidecar.v1 import types_pb2
+from statesidecar.v1.state_service_pb2_grpc import StateServiceServicer
+
+STRONG = types_pb2.CONSISTENCY_STRONG
+
+
+class StateService(StateServiceServicer):
+    """The RPCs of statesidecar.v1.StateService; those of later releases answer CAPABILITY_MISSING."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        admission: Admission,
+        commits: Commits,
+        submit: Callable[[Iterable[Followup]], None],
+        read_timeout_s: float,
+    ) -> None:
+        self.admission = admission
+        self._engine = engine
+        self._reads = engine.reads
+        self._writes = engine.writes
+        self._commits = commits
+        self._submit = submit
+        self._read_timeout_s = read_timeout_s
+        self._time = asyncio.get_running_loop().time
+
+    def _deadline(self, context: Context) -> float:
+        return self._time() + patience(context, self._read_timeout_s)
+
+    def _owed(self, read: Read) -> tuple[Lookup, ...]:
+        if read.followups:
+            self._submit(read.followups)
+        return read.lookups
+
+    @rpc
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+        read = await self._reads.get(
+            request.namespace,
+            (request.key,),
+            floors=(request.min_version,),
+            strong=request.consistency == STRONG,
+            deadline=self._deadline(context),
+        )
+        [found] = self._owed(read)
+        return pb.GetResponse(
+            entry=None if found.entry is None else convert.entry(found.entry),
+            mode=convert.wire(found.mode),
+            served_by=convert.wire(found.tier),
+            stale_possible=found.stale_possible,
+        )
+
+    @rpc
+    async def BatchGet(self, request: pb.BatchGetRequest, context: Context) -> pb.BatchGetResponse:
+        if request.min_versions and len(request.min_versions) != len(request.keys):
+            raise InvalidRequest(
+                f"{len(request.min_versions)} min_versions for {len(request.keys)} keys: give none, or one for each",
+                reason="MIN_VERSIONS_INVALID",
+                field="min_versions",
+            )
+        read = await self._reads.get(
+            request.namespace,
+            tuple(request.keys),
+            floors=request.min_versions or (0,) * len(request.keys),
+            strong=request.consistency == STRONG,
+            deadline=self._deadline(context),
+        )
+        lookups = self._owed(read)
+        size = sum(len(found.entry.value) for found in lookups if found.entry is not None)
+        if size > self._engine.limits.message_bytes_max:
+            raise InvalidRequest(
+                f"the values have {size} bytes together, at most {self._engine.limits.message_bytes_max} fit one "
+                "response; ask for fewer keys",
+                reason="RESPONSE_TOO_LARGE",
+                field="keys",
+            )
+        return pb.BatchGetResponse(
+            results=[
+                pb.BatchGetResult(
+                    key=key,
+                    entry=None if found.entry is None else convert.entry(found.entry),
+                    served_by=convert.wire(found.tier),
+                    stale_possible=found.stale_possible,
+                )
+                for key, found in zip(request.keys, lookups, strict=True)
+            ],
+            mode=convert.wire(max(found.mode for found in lookups)),
+        )
+
+    @rpc
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        listed = await self._reads.list(
+            request.namespace,
+            request.key_prefix,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            keys_only=request.keys_only,
+            deadline=self._deadline(context),
+        )
+        return pb.ListResponse(
+            entries=[convert.entry(entry) for entry in listed.entries],
+            next_page_token=listed.next_page_token,
+            mode=convert.wire(listed.mode),
+        )
+
+    async def _write(
+        self,
+        request: pb.SetRequest | pb.CASRequest | pb.DeleteRequest | pb.UpdateRequest,
+        operation: Operation,
+        context: Context,
+        *,
+        needs_authority: bool,
+    ) -> Written:
+        write_id = convert.write_id(request, request.request_id)
+        return await self._commits.run(
+            context,
+            lambda deadline: self._writes.write(
+                request.namespace,
+                (operation,),
+                request=write_id,
+                needs_authority=needs_authority,
+                deadline=deadline,
+            ),
+        )
+
+    @rpc
+    async def Set(self, request: pb.SetRequest, context: Context) -> pb.SetResponse:
+        written = await self._write(request, convert.put(request), context, needs_authority=False)
+        return convert.set_response(written, written.results[0])
+
+    @rpc
+    async def CAS(self, request: pb.CASRequest, context: Context) -> pb.CASResponse:
+        written = await self._write(request, convert.guarded_put(request), context, needs_authority=True)
+        return convert.cas_response(written, written.results[0])
+
+    @rpc
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+        written = await self._write(request, convert.remove(request), context, needs_authority=True)
+        return convert.delete_response(written, written.results[0])
+
+    @rpc
+    async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.UpdateResponse:
+        written = await self._write(request, convert.change(request), context, needs_authority=False)
+        return convert.update_response(written, written.results[0])
+
+    @rpc
+    async def Transact(self, request: pb.TransactRequest, context: Context) -> pb.TransactResponse:
+        operations, write_id = convert.operations(request), convert.write_id(request, request.request_id)
+        written = await self._commits.run(
+            context,
+            lambda deadline: self._writes.transact(request.namespace, operations, request=write_id, deadline=deadline),
+        )
+        return convert.transact_response(request, written)
+
+    @rpc
+    async def Touch(self, request: pb.TouchRequest, context: Context) -> pb.TouchResponse:
+        ttl_ms = convert.optional_ttl_ms(request)
+        touched = await self._commits.run(
+            context, lambda _: self._writes.touch(request.namespace, request.key, ttl_ms=ttl_ms)
+        )
+        return pb.TouchResponse(
+            found=touched.found,
+            expire_time=convert.optional_timestamp(touched.expire_time),
+            mode=convert.wire(touched.mode),
+        )
+
+    @rpc
+    async def DeletePrefix(self, request: pb.DeletePrefixRequest, context: Context) -> pb.DeletePrefixResponse:
+        write_id = convert.write_id(request, request.request_id)
+        deleted = await self._commits.run(
+            context,
+            lambda _: self._writes.delete_prefix(
+                request.namespace, request.key_prefix, all_keys=request.all, request=write_id
+            ),
+        )
+        return pb.DeletePrefixResponse(
+            deleted_count=deleted.deleted_count,
+            mode=convert.wire(deleted.mode),
+        )
+
+    async def _missing(self, _request: Any, context: Context) -> None:
+        """An RPC of a later release, unary or stream."""
+        await abort(context, Unsupported("this release does not have this RPC yet"))
+
+    Watch = Connect = Checkpoint = GetCheckpoint = ListCheckpoints = DeleteCheckpoint = Restore = _missing

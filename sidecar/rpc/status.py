@@ -1,0 +1,87 @@
+"""From an error to `google.rpc.Status`: the one table of gRPC codes, and the details that travel with each."""
+
+from __future__ import annotations
+
+import logging
+from typing import NoReturn
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2, message
+from google.rpc import error_details_pb2, status_pb2
+
+from sidecar.core import errors
+from statesidecar.v1 import types_pb2
+
+DOMAIN = "state-sidecar"
+DETAILS_KEY = "grpc-status-details-bin"
+
+log = logging.getLogger(__name__)
+
+CODES: dict[type[errors.SidecarError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.VersionConflict: grpc.StatusCode.ABORTED,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.OutcomeUnknown: grpc.StatusCode.UNKNOWN,
+    errors.DataLoss: grpc.StatusCode.DATA_LOSS,
+    errors.Defect: grpc.StatusCode.INTERNAL,
+}
+
+
+def code_of(error: errors.SidecarError) -> grpc.StatusCode:
+    """The gRPC code of an error, by its nearest class in the table."""
+    if isinstance(error, errors.OutcomeUnknown) and error.timed_out:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return next(CODES[base] for base in type(error).__mro__ if base in CODES)
+
+
+def to_status(error: errors.SidecarError) -> status_pb2.Status:
+    """The status with its details. The cause of the error stays here: it is for the log."""
+    details: list[message.Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    ]
+    match error:
+        case errors.InvalidRequest():
+            violation = error_details_pb2.BadRequest.FieldViolation(
+                field=error.field, description=error.message, reason=error.reason
+            )
+            details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        case errors.VersionConflict():
+            details.append(
+                types_pb2.ConflictInfo(
+                    key=error.key, expected_version=error.expected_version, current_version=error.current_version
+                )
+            )
+        case errors.Unavailable() | errors.LimitExceeded():
+            delay = duration_pb2.Duration()
+            delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = status_pb2.Status(code=code_of(error).value[0], message=error.message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def as_sidecar_error(error: Exception, method: str) -> errors.SidecarError:
+    """What the caller is told of an error; one that no layer named is our bug: logged here, told without detail."""
+    if isinstance(error, errors.SidecarError):
+        return error
+    log.error("bug in %s", method, exc_info=error)
+    return errors.Defect("a bug in state-sidecar; its log has the traceback")
+
+
+async def abort(
+    context: grpc.aio.ServicerContext[message.Message, message.Message], error: errors.SidecarError
+) -> NoReturn:
+    """End the RPC with an error's status."""
+    status = to_status(error)
+    # The text also travels in an HTTP/2 header, whose size clients bound.
+    await context.abort(
+        code_of(error), error.message[:1024], trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
+    )
+    raise AssertionError("abort returned")

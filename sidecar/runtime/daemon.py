@@ -1,0 +1,193 @@
+"""The daemon's life: start, ready, drain, stop. Whoever wants a daemon in their own process uses this class."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sidecar.core.store import SweepOrder
+from sidecar.rpc.admin_service import AdminService, OutboxService
+from sidecar.rpc.calls import Admission, Commits
+from sidecar.rpc.state_service import StateService
+from sidecar.runtime import build
+from sidecar.runtime.http import ProbeServer
+from sidecar.runtime.listening import Listening
+from sidecar.runtime.ports import SystemPorts
+from sidecar.runtime.report import Report
+from sidecar.runtime.settings import Settings
+from sidecar.runtime.tasks import FollowupQueue, Rounds
+from sidecar.telemetry.metrics import exposition
+from sidecar.tiers.placement import Placement
+from sidecar.tiers.repair import Repairer
+from statesidecar.v1 import admin_service_pb2, outbox_service_pb2, state_service_pb2
+from statesidecar.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
+from statesidecar.v1.outbox_service_pb2_grpc import add_OutboxServiceServicer_to_server
+from statesidecar.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
+
+log = logging.getLogger(__name__)
+
+SWEEP_BATCH = 500
+REPAIR_INTERVAL_S = 1.0
+MESSAGE_OVERHEAD_BYTES = 64 * 1024
+
+SERVICES = (
+    state_service_pb2.DESCRIPTOR.services_by_name["StateService"].full_name,
+    outbox_service_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name,
+    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+)
+
+
+class Daemon:
+    """One sidecar. `start` once, then `stop`, which also undoes a start that failed half-way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.addresses: list[str] = []
+        """Where clients dial, with the ports that were bound: `host:port` and `unix:///path`."""
+        self._listening = Listening(settings)
+        self._probes: ProbeServer | None = None
+        self._server: grpc.aio.Server | None = None
+        self._rounds: list[Rounds] = []
+        self._stopped = False
+
+    @property
+    def http_address(self) -> str:
+        """Where the probes answer, with the port that was bound; empty: nowhere."""
+        if self._probes is None:
+            return ""
+        return f"{self.settings.http_listen.rpartition(':')[0]}:{self._probes.port}"
+
+    async def start(self) -> None:
+        """Serve: locks, backends (one that is away stops nobody), engine, ports, background work, then ready.
+
+        Raises StartError when another daemon holds the data directory or a socket, or a port is taken.
+        """
+        self._listening.lock()
+        ports = SystemPorts()
+        self._backends = build.backends(self.settings, ports)
+        await self._backends.open()
+        self._engine = build.engine(self.settings, self._backends, ports)
+        self._admission = Admission(self.settings.requests_max)
+        self._commits = Commits(self.settings.write_timeout_s)
+        self._followups = FollowupQueue(self.settings.followups_max)
+        self._report = Report(
+            self.settings,
+            backends=self._backends,
+            engine=self._engine,
+            admission=self._admission,
+            followups=self._followups,
+            start_time=ports.clock.now(),
+        )
+        self._server = self._grpc_server()
+        self.addresses = await self._listening.bind(self._server)
+        await self._server.start()
+        self._listening.restrict()
+        self._followups.start()
+        self._start_rounds()
+        self._start_probes()
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        log.info("serving", extra={"addresses": self.addresses, "http": self.http_address})
+
+    async def stop(self) -> None:
+        """Drain and stop. Idempotent. In this order:
+
+        1. not ready: health NOT_SERVING, /readyz 503, so that nobody sends more;
+        2. nothing new is admitted (DRAINING), everything admitted is answered, within `grace_period_s`;
+        3. the gRPC server stops; writes whose callers are gone are finished;
+        4. followups are run, rounds end;
+        5. backends close, locks are let go.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._server is not None:
+            await self._drain(self._server)
+            await self._commits.finish()
+            await self._followups.finish()
+        for rounds in self._rounds:
+            await rounds.stop()
+        if self._probes is not None:
+            self._probes.stop()
+        if hasattr(self, "_backends"):
+            await self._backends.close()
+        self._listening.release()
+        log.info("stopped")
+
+    async def _drain(self, server: grpc.aio.Server) -> None:
+        await self._health.enter_graceful_shutdown()
+        try:
+            async with asyncio.timeout(self.settings.grace_period_s):
+                await self._admission.drain()
+        except TimeoutError:
+            log.warning("grace period ended with requests in flight", extra={"count": self._admission.in_flight})
+        await server.stop(grace=0.1)
+
+    def _grpc_server(self) -> grpc.aio.Server:
+        size = self.settings.request_limits().message_bytes_max + MESSAGE_OVERHEAD_BYTES
+        server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", size),
+                ("grpc.max_send_message_length", -1),
+                # Without it the kernel would share a TCP port between two daemons.
+                ("grpc.so_reuseport", 0),
+            )
+        )
+        service = StateService(
+            self._engine,
+            admission=self._admission,
+            commits=self._commits,
+            submit=self._followups.submit,
+            read_timeout_s=self.settings.read_timeout_s,
+        )
+        add_StateServiceServicer_to_server(service, server)
+        add_OutboxServiceServicer_to_server(OutboxService(), server)
+        add_AdminServiceServicer_to_server(AdminService(self._report.status), server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
+
+    def _start_rounds(self) -> None:
+        order = SweepOrder(
+            limit=SWEEP_BATCH,
+            tombstone_retention_ms=int(self.settings.tombstone_retention_s * 1000),
+            request_retention_ms=int(self.settings.request_id_retention_s * 1000),
+        )
+        for placement in self._engine.namespaces.placements():
+            self._rounds.append(_sweeps(placement, order, self.settings.sweep_interval_s))
+            if placement.authority.capabilities.shared or placement.cache.backend.capabilities.shared:
+                self._rounds.append(_repairs(placement))
+        for rounds in self._rounds:
+            rounds.start()
+
+    def _start_probes(self) -> None:
+        if self.settings.http_listen:
+            self._probes = ProbeServer(
+                self.settings.http_listen,
+                healthz=lambda: (True, '{"alive": true}'),
+                readyz=self._report.ready,
+                metrics=lambda: exposition(self._report),
+            )
+            self._probes.start()
+
+
+def _sweeps(placement: Placement, order: SweepOrder, interval_s: float) -> Rounds:
+    async def sweep() -> bool:
+        return (await placement.sweep(order)).reached(order.limit)
+
+    return Rounds(f"sweep of the {placement.tier.name.lower()} tier", sweep, interval_s=interval_s)
+
+
+def _repairs(placement: Placement) -> Rounds:
+    repairer = Repairer(placement)
+
+    async def repair() -> bool:
+        await repairer.check_generation()
+        return await repairer.round()
+
+    return Rounds("cache repair", repair, interval_s=REPAIR_INTERVAL_S)

@@ -1,0 +1,36 @@
+"""The engine's outside in a real daemon: the machine's clocks, asyncio's waiting, random tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+from sidecar.core.ports import Signal
+
+
+class SystemClock:
+    """The machine's clocks. `monotonic` is the event loop's."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970 (UTC)."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds since some instant."""
+        return time.monotonic()
+
+
+class SystemPorts:
+    """Time, waiting and tokens."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+
+    def signal(self) -> Signal:
+        """A new signal."""
+        return asyncio.Event()  # type: ignore[return-value]  # its wait() answers True, which nobody reads
+
+    def token(self) -> str:
+        """128 random bits."""
+        return secrets.token_hex(16)

@@ -1,0 +1,94 @@
+"""`state-sidecar serve`: the daemon in a process of its own, from settings to exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import uvloop
+
+from sidecar import __version__
+from sidecar.runtime.daemon import Daemon
+from sidecar.runtime.locks import StartError
+from sidecar.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT, then drain; a second one stops at once. The process's exit code."""
+    configure_logging(settings)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    return uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def on_signal() -> None:
+        if asked.is_set():
+            log.warning("second signal: stopping at once")
+            os._exit(os.EX_TEMPFAIL)
+        asked.set()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    daemon = Daemon(settings)
+    try:
+        await daemon.start()
+    except StartError:
+        await daemon.stop()
+        raise
+    # What was loaded at start lives as long as the daemon: the collector need never look at it again.
+    gc.collect()
+    gc.freeze()
+    print(_banner(daemon), file=sys.stderr, flush=True)  # noqa: T201  # for the person at the terminal
+    await asked.wait()
+    await daemon.stop()
+    return os.EX_OK
+
+
+def _banner(daemon: Daemon) -> str:
+    urls = daemon.settings.tier_urls()
+    http = f"; probes and metrics on http://{daemon.http_address}" if daemon.http_address else ""
+    return (
+        f"state-sidecar {__version__} is serving on {', '.join(daemon.addresses)}{http}\n"
+        f"state: hot {urls.hot}, warm {urls.warm}, cold {urls.cold}. Ctrl-C drains and stops."
+    )
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line, with what was given as `extra`."""
+
+    _known = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line."""
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in self._known}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logging(settings: Settings) -> None:
+    """To standard error, as text or JSON lines."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

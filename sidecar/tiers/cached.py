@@ -1,0 +1,106 @@
+"""The cache before an authority. Whatever fails here is left to the repairer, or to the deadline of a lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.core.cache import Cache, CacheCapabilities, CacheUnavailable, Fill, Hit, Miss
+from sidecar.core.entry import Copy
+from sidecar.core.ports import Clock
+from sidecar.tiers.stats import TierStats
+
+Leases = dict[str, str]
+"""The lease that is held for each key."""
+
+
+class CacheSide:
+    """A cache that is never an error: away, it misses without leases and hears nothing."""
+
+    def __init__(self, cache: Cache, *, clock: Clock, stats: TierStats) -> None:
+        self.backend = cache
+        self.stats = stats
+        self.generation = 0
+        self._monotonic = clock.monotonic
+
+    async def look_up(self, namespace: str, keys: Sequence[str], *, now: int) -> Sequence[Hit | Miss]:
+        """A hit or a miss for each key."""
+        start = self._monotonic()
+        try:
+            found = await self.backend.get(namespace, keys, generation=self.generation, now=now)
+        except CacheUnavailable as exc:
+            self.stats.failed(exc)
+            return [Miss(None)] * len(keys)
+        self.stats.succeeded(self._monotonic() - start)
+        return found
+
+    async def lease(self, namespace: str, keys: Sequence[str], *, now: int) -> Leases:
+        """For a writer: the right to fill those keys that have no copy, and are nobody else's to fill."""
+        try:
+            leases = await self.backend.lease(namespace, keys, generation=self.generation, now=now)
+        except CacheUnavailable as exc:
+            self.stats.failed(exc)
+            return {}
+        return {key: lease for key, lease in zip(keys, leases, strict=True) if lease is not None}
+
+    async def fill(self, namespace: str, fills: Sequence[Fill], *, now: int) -> None:
+        """Store under leases."""
+        try:
+            await self.backend.fill(namespace, fills, generation=self.generation, now=now)
+        except CacheUnavailable as exc:
+            self.stats.failed(exc)
+
+    async def apply(self, namespace: str, copies: Sequence[Copy]) -> None:
+        """Tell committed states."""
+        try:
+            await self.backend.apply(namespace, copies, generation=self.generation)
+        except CacheUnavailable as exc:
+            self.stats.failed(exc)
+
+    async def invalidate(self, namespace: str, keys: Sequence[str]) -> None:
+        """Forget copies."""
+        try:
+            await self.backend.invalidate(namespace, keys)
+        except CacheUnavailable as exc:
+            self.stats.failed(exc)
+
+    async def release(self, namespace: str, leases: Leases) -> None:
+        """Give leases back."""
+        if leases:
+            try:
+                await self.backend.release(namespace, sorted(leases.items()))
+            except CacheUnavailable as exc:
+                self.stats.failed(exc)
+
+
+class NoCache:
+    """The cache of an authority that needs none."""
+
+    capabilities = CacheCapabilities(shared=False)
+
+    async def identity(self) -> str:
+        """Always the same."""
+        return ""
+
+    async def get(self, namespace: str, keys: Sequence[str], *, generation: int, now: int) -> list[Hit | Miss]:  # noqa: ARG002
+        """Misses that are nobody's to fill."""
+        return [Miss(None)] * len(keys)
+
+    async def lease(self, namespace: str, keys: Sequence[str], *, generation: int, now: int) -> list[str | None]:  # noqa: ARG002
+        """None."""
+        return [None] * len(keys)
+
+    async def fill(self, namespace: str, fills: Sequence[Fill], *, generation: int, now: int) -> int:  # noqa: ARG002
+        """Nothing."""
+        return 0
+
+    async def apply(self, namespace: str, copies: Sequence[Copy], *, generation: int) -> None:
+        """Nothing."""
+
+    async def invalidate(self, namespace: str, keys: Sequence[str]) -> None:
+        """Nothing."""
+
+    async def release(self, namespace: str, leases: Sequence[tuple[str, str]]) -> None:
+        """Nothing."""
+
+    async def close(self) -> None:
+        """Nothing."""

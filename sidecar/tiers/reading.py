@@ -1,0 +1,151 @@
+"""Reads through the cache: what is missing there is read from the authority once, and filled under the miss's lease."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from sidecar.core.cache import Fill, Miss
+from sidecar.core.entry import Copy
+from sidecar.core.errors import SidecarError
+from sidecar.core.modes import Tier
+from sidecar.core.ports import Ports
+from sidecar.tiers.cached import CacheSide, Leases
+from sidecar.tiers.flights import Flight, Flights
+
+Ask = Callable[[str, Sequence[str], "float | None"], Awaitable["list[Copy | None]"]]
+"""Reads keys of a namespace from the authority, by a deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A key's state, the tier it came from, and whether a newer one may exist that could not be asked for."""
+
+    copy: Copy | None
+    tier: Tier
+    stale_possible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer for each key, and what the cache is to be told afterwards."""
+
+    answers: Sequence[Answer]
+    fills: tuple[Fill, ...] = ()
+    repairs: tuple[Copy, ...] = ()
+
+
+@dataclass(slots=True)
+class _Missing:
+    """A key that the cache could not answer; `flight`: another's read of it that may be joined."""
+
+    index: int
+    key: str
+    lease: str | None
+    outdated: bool
+    flight: Flight | None
+
+
+class ReadThrough:
+    """Reads of one authority through one cache."""
+
+    def __init__(self, cache: CacheSide, ask: Ask, *, tier: Tier, ports: Ports) -> None:
+        self._cache = cache
+        self._ask = ask
+        self._tier = tier
+        self._flights = Flights(ports)
+
+    async def get(
+        self,
+        namespace: str,
+        keys: Sequence[str],
+        floors: Sequence[int],
+        *,
+        now: int,
+        stale_possible: bool,
+        deadline: float | None,
+    ) -> Found:
+        """Copies at least as new as their floors; `stale_possible` is said of those that the cache answers."""
+        answers: list[Answer | None] = [None] * len(keys)
+        missing: list[_Missing] = []
+        for index, found in enumerate(await self._cache.look_up(namespace, keys, now=now)):
+            key = keys[index]
+            if isinstance(found, Miss):
+                flight = None if found.lease else self._flights.of(namespace, key)
+                missing.append(_Missing(index, key, found.lease, False, flight))
+            elif _version(found.copy) >= floors[index]:
+                answers[index] = Answer(found.copy, Tier.HOT, stale_possible)
+            else:
+                missing.append(_Missing(index, key, None, True, None))
+        self._cache.stats.looked_up(len(keys) - len(missing), len(keys))
+        if not missing:
+            return Found(answers)  # type: ignore[arg-type]  # nothing is missing
+        copies = await self._load(namespace, missing, floors, deadline)
+        for miss in missing:
+            answers[miss.index] = Answer(copies[miss.key], self._tier)
+        return Found(
+            answers,  # type: ignore[arg-type]  # _load has answered what was missing
+            fills=tuple(Fill(miss.key, copies[miss.key], miss.lease) for miss in missing if miss.lease is not None),
+            repairs=tuple(copy for miss in missing if miss.outdated and (copy := copies[miss.key]) is not None),
+        )
+
+    async def get_cached(self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, now: int) -> Found:
+        """Only what the cache has, while the authority is away; what it lacks has no tier."""
+        found = await self._cache.look_up(namespace, keys, now=now)
+        leases = {
+            key: miss.lease for key, miss in zip(keys, found, strict=True) if isinstance(miss, Miss) and miss.lease
+        }
+        await self._cache.release(namespace, leases)
+        return Found(
+            [
+                Answer(None, Tier.NONE, stale_possible=True)
+                if isinstance(result, Miss) or _version(result.copy) < floor
+                else Answer(result.copy, Tier.HOT, stale_possible=True)
+                for result, floor in zip(found, floors, strict=True)
+            ]
+        )
+
+    async def _load(
+        self, namespace: str, missing: list[_Missing], floors: Sequence[int], deadline: float | None
+    ) -> dict[str, Copy | None]:
+        """Lead a read of what nobody reads, join those under way, and ask again for what they were too early for."""
+        leases = {miss.key: miss.lease for miss in missing if miss.lease is not None}
+        own = sorted({miss.key for miss in missing if miss.flight is None})
+        copies = await self._lead(namespace, own, leases, deadline) if own else {}
+        late: list[str] = []
+        for miss in missing:
+            if miss.flight is None:
+                continue
+            await miss.flight.signal.wait()
+            if miss.flight.error is not None:
+                raise miss.flight.error
+            # A read that began before our call may have missed the very write that our floor names.
+            if miss.flight.landed and _version(miss.flight.copy) >= floors[miss.index]:
+                copies.setdefault(miss.key, miss.flight.copy)
+            elif miss.key not in copies:
+                late.append(miss.key)
+        if late:
+            copies.update(zip(late, await self._ask(namespace, late, deadline), strict=True))
+        return copies
+
+    async def _lead(
+        self, namespace: str, keys: list[str], leases: Leases, deadline: float | None
+    ) -> dict[str, Copy | None]:
+        led = [key for key in keys if self._flights.of(namespace, key) is None]
+        self._flights.lead(namespace, led)
+        error: SidecarError | None = None
+        try:
+            copies = dict(zip(keys, await self._ask(namespace, keys, deadline), strict=True))
+            for key in led:
+                self._flights.land(namespace, key, copies[key])
+        except SidecarError as exc:
+            error = exc
+            await self._cache.release(namespace, leases)
+            raise
+        finally:
+            self._flights.end(namespace, led, error)
+        return copies
+
+
+def _version(copy: Copy | None) -> int:
+    return 0 if copy is None else copy.version
