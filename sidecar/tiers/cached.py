@@ -42,12 +42,13 @@ class CacheSide:
             return {}
         return {key: lease for key, lease in zip(keys, leases, strict=True) if lease is not None}
 
-    async def fill(self, namespace: str, fills: Sequence[Fill], *, now: int) -> None:
-        """Store under leases."""
+    async def fill(self, namespace: str, fills: Sequence[Fill], *, now: int) -> bool:
+        """Store under leases; whether all of them still held."""
         try:
-            await self.backend.fill(namespace, fills, generation=self.generation, now=now)
+            return await self.backend.fill(namespace, fills, generation=self.generation, now=now) == len(fills)
         except CacheUnavailable as exc:
             self.stats.failed(exc)
+            return False
 
     async def apply(self, namespace: str, copies: Sequence[Copy]) -> None:
         """Tell committed states."""

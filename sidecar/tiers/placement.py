@@ -116,8 +116,9 @@ class Placement:
                 fills.append(Fill(copy.key, copy, leases.pop(copy.key)))
             else:
                 others.append(copy)
-        if fills:
-            await self.cache.fill(namespace, fills, now=self.authority.now())
+        # A lease that was lost may be a reader's now, who read before our commit: what can't be filled is applied.
+        if fills and not await self.cache.fill(namespace, fills, now=self.authority.now()):
+            others = list(copies)
         if others:
             await self.cache.apply(namespace, others)
         await self.cache.release(namespace, leases)
