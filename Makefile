@@ -4,9 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
-PACKAGES := sidecar clients/python/statesidecar tests examples bench tools
-STUBS := clients/python/statesidecar/v1
-SEEDS ?= 200
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos
+SEEDS ?= 2000
 SEED ?=
 
 help: ## this list
@@ -25,7 +24,38 @@ run: setup ## the daemon on embedded defaults, in the foreground, until Ctrl-C
 	@exec $(BIN)/state-sidecar serve
 
 protos: setup ## regenerate the stubs
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=clients/python --pyi_out=clients/python \
-		--grpc_python_out=clients/python protos/statesidecar/v1/*.proto
+	@$(PROTOC) --python_out=clients/python --pyi_out=clients/python --grpc_python_out=clients/python \
+		protos/statesidecar/v1/*.proto
 
-.PHONY: help setup run protos
+fmt: setup ## format and mend what can be mended
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/buf format --write protos
+
+check: setup ## format, lint, types, layers, proto lint and breaking, fresh stubs, documents; no servers
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/buf lint protos
+	$(BIN)/python tools/check_breaking.py
+	$(BIN)/python tools/check_stubs.py
+	$(BIN)/lint-imports --no-cache | tail -n 3
+	$(BIN)/mypy sidecar clients/python/statesidecar examples bench tools tests
+	$(BIN)/pytest -q tests/tidy
+
+test: setup ## every test, with what it needs
+	CI=$${CI:-true} $(BIN)/pytest -q
+
+sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+bench: setup ## side-by-side benchmarks: a table, and bench/results/*.json
+	$(BIN)/python -m bench
+
+demo: setup ## real dialogues through a daemon that is killed again and again
+	$(BIN)/python -m examples.dialogues
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup run protos fmt check test sim bench demo clean
