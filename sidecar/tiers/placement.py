@@ -40,7 +40,9 @@ class Placement:
         self.tier = tier
         self.durability = Durability.COMMITTED if authority.capabilities.durable else Durability.VOLATILE
         self.stats = TierStats()
-        self.cache = CacheSide(cache or NoCache(), clock=ports.clock, stats=cache_stats or TierStats())
+        self.cache = CacheSide(
+            NoCache() if cache is None else cache, clock=ports.clock, stats=cache_stats or TierStats()
+        )
         self.cached = cache is not None
         self._monotonic = ports.clock.monotonic
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
