@@ -46,8 +46,13 @@ class Writes:
         StoreUnavailable, LimitExceeded, DeadlineExceeded, OutcomeUnknown, DataLoss.
         """
         space = self._namespaces.of(namespace)
-        for operation in operations:
-            self._check(space, operation)
+        for index, operation in enumerate(operations):
+            try:
+                self._check(space, operation)
+            except InvalidRequest as exc:
+                if len(operations) > 1:
+                    exc.metadata["operation"] = str(index)
+                raise
         if request is not None:
             check_request_id(request.request_id, self._limits)
         write = Write(

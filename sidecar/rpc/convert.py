@@ -259,7 +259,14 @@ def _increment(request: pb.Increment) -> Increment:
 def operations(request: pb.TransactRequest) -> tuple[Operation, ...]:
     """Of a transaction."""
     refuse_outbox(request.outbox)
-    return tuple(_operation(request.namespace, operation, index) for index, operation in enumerate(request.operations))
+    converted: list[Operation] = []
+    for index, operation in enumerate(request.operations):
+        try:
+            converted.append(_operation(request.namespace, operation, index))
+        except (InvalidRequest, Unsupported) as exc:
+            exc.metadata["operation"] = str(index)
+            raise
+    return tuple(converted)
 
 
 def _operation(namespace: str, operation: pb.TransactOperation, index: int) -> Operation:
@@ -269,7 +276,6 @@ def _operation(namespace: str, operation: pb.TransactOperation, index: int) -> O
             f"operation {index} is none of set, cas, delete, update, check",
             reason="OPERATION_MISSING",
             field=f"operations[{index}]",
-            metadata={"operation": str(index)},
         )
     if which == "check":
         return Check(key=operation.check.key, expected_version=operation.check.expected_version)
@@ -279,14 +285,12 @@ def _operation(namespace: str, operation: pb.TransactOperation, index: int) -> O
             f"operation {index} names another namespace; a transaction has one",
             reason="NAMESPACE_INVALID",
             field=f"operations[{index}].{which}.namespace",
-            metadata={"operation": str(index)},
         )
     if inner.request_id:
         raise InvalidRequest(
             f"operation {index} has a request_id of its own; only the transaction has one",
             reason="REQUEST_ID_INVALID",
             field=f"operations[{index}].{which}.request_id",
-            metadata={"operation": str(index)},
         )
     match inner:
         case pb.SetRequest():

@@ -14,6 +14,8 @@ from statesidecar.v1 import types_pb2
 
 DOMAIN = "state-sidecar"
 DETAILS_KEY = "grpc-status-details-bin"
+MESSAGE_CHARACTERS_MAX = 1024
+"""The text also travels in an HTTP/2 header, whose size clients bound; in both places it is the same, or clients object."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def to_status(error: errors.SidecarError) -> status_pb2.Status:
             delay = duration_pb2.Duration()
             delay.FromNanoseconds(int(error.retry_after_s * 1e9))
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(code=code_of(error).value[0], message=error.message)
+    status = status_pb2.Status(code=code_of(error).value[0], message=error.message[:MESSAGE_CHARACTERS_MAX])
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -80,8 +82,7 @@ async def abort(
 ) -> NoReturn:
     """End the RPC with an error's status."""
     status = to_status(error)
-    # The text also travels in an HTTP/2 header, whose size clients bound.
     await context.abort(
-        code_of(error), error.message[:1024], trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
+        code_of(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
     )
     raise AssertionError("abort returned")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from sidecar.core.blobs import Blobs
 from sidecar.core.cache import Cache
@@ -15,6 +15,7 @@ from sidecar.core.modes import Tier
 from sidecar.core.ports import Ports
 from sidecar.core.store import Store
 from sidecar.engine.engine import Engine
+from sidecar.runtime import parsing
 from sidecar.runtime.settings import Settings
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.stats import TierStats
@@ -120,4 +121,4 @@ def _blobs(url: str) -> Blobs | None:
 
 
 def _path(url: str) -> Path:
-    return Path(unquote(urlsplit(url).path))
+    return parsing.url_path(url)

@@ -26,8 +26,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, then drain; a second one stops at once. The process's exit code."""
     configure_logging(settings)
-    for warning in settings.warnings:
-        log.warning("%s", warning)
     return uvloop.run(_serve(settings))
 
 
@@ -44,6 +42,8 @@ async def _serve(settings: Settings) -> int:
     for number in SIGNALS:
         loop.add_signal_handler(number, on_signal)
     daemon = Daemon(settings)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
     try:
         await daemon.start()
     except StartError:

@@ -1,0 +1,41 @@
+"""The command line: the daemon, and its RPCs for a person.
+
+Every command imports what it needs when it runs, so that `serve` loads neither the client nor the terminal's library.
+"""
+
+from __future__ import annotations
+
+import click
+
+from sidecar import __version__
+from sidecar.cli import reads, writes
+from sidecar.cli.serve import serve
+
+__all__ = ["main"]
+
+EPILOG = """\b
+Exit codes:
+  0   done
+  1   there is no such entry (get, delete, touch, update --no-create)
+  2   usage
+  3   conflict: the version is not the expected one
+  4   the request is invalid, or something has to be fixed first
+  5   unavailable, or answered in passthrough: nothing was written
+  6   outcome unknown: repeat with the same --request-id to learn it
+  64  configuration, every problem listed (serve)
+  70  internal error, or stored bytes that do not verify
+  73  the data directory or an address can't be had (serve)
+  75  another daemon has the data directory or an address (serve)
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="state-sidecar")
+def main() -> None:
+    """A daemon beside each model server that gives it memory, and its state for a person at a terminal."""
+
+
+for command in (serve, reads.status, reads.get, reads.list_entries):
+    main.add_command(command)
+for command in (writes.set_value, writes.cas, writes.delete, writes.touch, writes.update):
+    main.add_command(command)

@@ -1,0 +1,114 @@
+"""One call of the client for one command: its connection, and what its errors mean at a shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from statesidecar import Durability, ServingMode, StateClient, StateSidecarError
+
+# A daemon that restarts is waited for; one that isn't there is told within half a second.
+_ATTEMPTS_MAX = 3
+_INTERRUPTED = 130
+
+
+class Exit(IntEnum):
+    """Exit codes, as `--help` tells them."""
+
+    OK = 0
+    ABSENT = 1
+    USAGE = 2
+    CONFLICT = 3
+    INVALID = 4
+    UNAVAILABLE = 5
+    UNKNOWN = 6
+    INTERNAL = 70
+
+
+@contextmanager
+def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[StateClient]:
+    """A client whose errors end the process, with the reason on stderr."""
+    from statesidecar import RetryPolicy, StateClient, StateSidecarError  # noqa: PLC0415  # not for serve
+
+    with StateClient(target, timeout_s=timeout_s, retry=RetryPolicy(attempts_max=_ATTEMPTS_MAX)) as client:
+        try:
+            yield client
+        except StateSidecarError as error:
+            fail(error, client.target, as_json=as_json)
+        except Exception:  # noqa: BLE001  # a bug of this program: told as one, not as the exit code of a miss
+            click.echo(traceback.format_exc(), err=True)
+            sys.exit(Exit.INTERNAL)
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+
+
+def fail(error: StateSidecarError, target: str, *, as_json: bool) -> NoReturn:
+    """Tells the error, and ends the process with its code."""
+    code, message, advice = explain(error, target)
+    if as_json:
+        told: dict[str, Any] = {"reason": error.reason, "message": message, "advice": advice, "exit_code": int(code)}
+        extra = ("expected_version", "current_version", "request_id", "retry_after_s")
+        told |= {name: value for name in extra if (value := getattr(error, name, None)) is not None}
+        click.echo(json.dumps({"error": told | {"metadata": error.metadata}}, ensure_ascii=False), err=True)
+    else:
+        click.echo(f"state-sidecar: {error.reason + ': ' if error.reason else ''}{message}", err=True)
+        if advice:
+            click.echo(advice, err=True)
+    sys.exit(code)
+
+
+def explain(error: StateSidecarError, target: str) -> tuple[Exit, str, str]:
+    """Exit code, message, and what to do."""
+    import statesidecar as client  # noqa: PLC0415  # not for serve
+
+    match error:
+        case client.Unavailable(reason="") | client.DeadlineExceeded(reason=""):
+            if "failed to connect" in error.message or "DNS" in error.message:
+                advice = "Start one with `state-sidecar serve`, or name it with --target."
+                return Exit.UNAVAILABLE, f"no daemon at {target}", advice
+            return (
+                Exit.UNAVAILABLE,
+                f"no answer from {target}: {error.message}",
+                "Try again, or with a longer --timeout.",
+            )
+        case client.Unavailable() | client.LimitExceeded() | client.DeadlineExceeded():
+            wait_s = getattr(error, "retry_after_s", None)
+            return Exit.UNAVAILABLE, error.message, f"Nothing was written. Try again{_after(wait_s)}."
+        case client.WriteOutcomeUnknown():
+            advice = f"Repeat it with --request-id {error.request_id} to learn what became of it; it takes effect once."
+            return Exit.UNKNOWN, error.message, advice if error.request_id else ""
+        case client.VersionConflict():
+            return Exit.CONFLICT, error.message, "Nothing was written. `get --verbose` tells the current version."
+        case client.NotFound() | client.FailedPrecondition(reason="KEY_NOT_FOUND"):
+            return Exit.ABSENT, error.message, ""
+        case client.DataLoss():
+            return Exit.INTERNAL, error.message, "Stored bytes do not verify: stop, and look at the tier's storage."
+        case client.InternalError():
+            return Exit.INTERNAL, error.message, "This is a bug of the daemon: its log has the details."
+        case _:
+            return Exit.INVALID, error.message, ""
+
+
+def exit_code_of(mode: ServingMode, durability: Durability | None = None) -> Exit:
+    """OK, or UNAVAILABLE for a reply that keeps no promise; says so on stderr."""
+    if durability is not None and durability.name == "DISCARDED":
+        click.echo("DISCARDED: the authority is away, and nothing was written. Try again later.", err=True)
+        return Exit.UNAVAILABLE
+    if mode.name == "PASSTHROUGH":
+        click.echo("PASSTHROUGH: the authority is away and was not asked.", err=True)
+        return Exit.UNAVAILABLE
+    if durability is not None and durability.name == "BUFFERED":
+        click.echo("BUFFERED: written to the daemon's journal; the authority has not seen it yet.", err=True)
+    return Exit.OK
+
+
+def _after(seconds: float | None) -> str:
+    return f" in {seconds:g} s" if seconds else " later"

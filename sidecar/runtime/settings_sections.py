@@ -1,0 +1,170 @@
+"""The sections of the settings: a namespace's policy, the tiers' URLs, the limits of a request.
+
+A key that this release knows but cannot honour is refused: ignoring it silently would promise what nothing keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from sidecar.core.limits import DAY_MS, Limits
+from sidecar.core.policy import PRESETS, VALUE_BYTES_MAX, Authority, Kind, OnOutage, Policy, Reconcile
+from sidecar.runtime import parsing
+
+SCHEMES = {
+    "hot": ("memory", "redis", "rediss", "redis+cluster", "redis+sentinel", "memcached", "none"),
+    "warm": ("sqlite", "postgresql", "dynamodb", "memory", "none"),
+    "cold": ("file", "s3", "none"),
+}
+"""Every scheme of the contract, by tier."""
+BUILT_SCHEMES = frozenset({"memory", "sqlite", "file", "none"})
+MIB = 1024 * 1024
+_LIMITS = Limits()
+
+
+def _seconds(value: Any) -> float:
+    return parsing.parse_duration_ms(value) / 1000
+
+
+def comma_separated(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+DurationMs = Annotated[int, BeforeValidator(parsing.parse_duration_ms)]
+OptionalDurationMs = Annotated[int | None, BeforeValidator(parsing.parse_optional_duration_ms)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(le=3650 * DAY_MS / 1000)]
+Bytes = Annotated[int, BeforeValidator(parsing.parse_bytes), Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, and a value is never repeated by an error: it may be a secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    def changes(self) -> dict[str, Any]:
+        """What was set, by the names of the core's dataclasses: durations there end in their unit."""
+        renamed = {
+            "ttl": "ttl_ms",
+            "max_age": "max_age_ms",
+            "archive_after": "archive_after_ms",
+            "ttl_max": "ttl_ms_max",
+        }
+        return {renamed.get(name, name): getattr(self, name) for name in self.model_fields_set}
+
+
+class CheckpointSettings(Section):
+    """Automatic checkpoints: every so many updates of a key (0: none), how many are kept, and how long."""
+
+    every: Annotated[int, Field(ge=0)] = 0
+    keep: Count = 20
+    max_age: OptionalDurationMs = None
+
+
+class NearSettings(Section):
+    """Copies in the daemon's own process, and their greatest age."""
+
+    enabled: bool = False
+    max_age: DurationMs = 5_000
+
+
+class SchemaSettings(Section):
+    """The schema version that values have now. Migrations are not in this release."""
+
+    version: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 0
+    migrations: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = ()
+
+    @field_validator("migrations")
+    @classmethod
+    def _none_yet(cls, migrations: tuple[str, ...]) -> tuple[str, ...]:
+        if migrations:
+            raise ValueError("migrations are not in this release: leave it out")
+        return migrations
+
+
+class NamespaceSettings(Section):
+    """A namespace's policy: what is set here, over the preset of `kind` (unset: the preset of that name, else `default`)."""
+
+    kind: Kind | None = None
+    authority: Authority = Authority.WARM
+    ttl: OptionalDurationMs = None
+    sliding: bool = False
+    on_outage: OnOutage = OnOutage.PASSTHROUGH
+    reconcile: Reconcile = Reconcile.REJECT
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    near: NearSettings = NearSettings()
+    value_bytes_max: Bytes = VALUE_BYTES_MAX
+    schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
+    archive_after: OptionalDurationMs = None
+    history: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("on_outage")
+    @classmethod
+    def _no_buffer_yet(cls, on_outage: OnOutage) -> OnOutage:
+        if on_outage is OnOutage.BUFFER:
+            raise ValueError("buffer is not in this release: write passthrough or reject")
+        return on_outage
+
+    @field_validator("archive_after", "history")
+    @classmethod
+    def _nothing_yet(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value:
+            raise ValueError(f"{info.field_name} is not in this release: leave it out")
+        return value
+
+    def policy(self, name: str) -> Policy:
+        """The policy of the namespace called `name`."""
+        preset = PRESETS[self.kind or (Kind(name) if name in set(Kind) else Kind.DEFAULT)]
+        changes = self.changes()
+        changes.pop("kind", None)
+        nested = {
+            "checkpoint": replace(preset.checkpoint, **self.checkpoint.changes()),
+            "near": replace(preset.near, **self.near.changes()),
+            "schema": replace(preset.schema, **changes.pop("schema_", self.schema_).changes()),
+        }
+        return replace(preset, **(changes | nested))
+
+
+class LimitSettings(Section):
+    """Bounds of a request that an operator tunes; the contract fixes the others."""
+
+    ttl_max: DurationMs = _LIMITS.ttl_ms_max
+    labels_max: Count = _LIMITS.labels_max
+    batch_keys_max: Count = _LIMITS.batch_keys_max
+    operations_max: Count = _LIMITS.operations_max
+    items_max: Count = _LIMITS.items_max
+    page_size_max: Count = _LIMITS.page_size_max
+    page_size_default: Count = _LIMITS.page_size_default
+    page_bytes_max: Bytes = _LIMITS.page_bytes_max
+    message_bytes_max: Annotated[Bytes, Field(ge=64 * 1024, le=1024 * MIB)] = _LIMITS.message_bytes_max
+
+
+class TierSettings(Section):
+    """A URL each. Unset: warm is `sqlite://<data_dir>/state.db`, cold is `file://<data_dir>/cold`."""
+
+    hot: str = "memory://"
+    warm: str | None = None
+    cold: str | None = None
+
+    @field_validator("hot", "warm", "cold")
+    @classmethod
+    def _known_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None or info.field_name is None:
+            return url
+        # Never the URL itself in a message: it may hold a password.
+        scheme, separator, rest = url.partition("://")
+        known = SCHEMES[info.field_name]
+        built = " or ".join(f"{name}://" for name in known if name in BUILT_SCHEMES)
+        if not separator:
+            raise ValueError(f"not a URL: write {built}")
+        if scheme not in known:
+            schemes = ", ".join(f"{name}://" for name in known)
+            raise ValueError(f"{scheme}:// is no {info.field_name} tier; known are {schemes}; this release has {built}")
+        if scheme not in BUILT_SCHEMES:
+            raise ValueError(f"{scheme}:// is not in this release: write {built}")
+        if bool(rest) != (scheme in {"sqlite", "file"}):
+            raise ValueError(f"{scheme}:// takes no more than that" if rest else f"{scheme}:// needs a path after it")
+        return url

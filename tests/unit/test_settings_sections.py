@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from sidecar.core.limits import Limits
+from sidecar.core.policy import PRESETS, Authority, CheckpointPolicy, Kind, NearPolicy, OnOutage, PolicyTable
+from sidecar.runtime.settings import NamespaceSettings, Settings, load_settings
+from sidecar.runtime.settings_sections import SCHEMES, TierSettings
+
+
+def test_a_policy_is_the_preset_of_its_kind_with_what_is_set() -> None:
+    settings = Settings(
+        namespaces={
+            "session": NamespaceSettings(ttl=60),
+            "jobs": NamespaceSettings.model_validate(
+                {"kind": "process", "checkpoint": {"keep": 3}, "on_outage": "passthrough", "ttl": "PT1H"}
+            ),
+            "counters": NamespaceSettings.model_validate({"kind": "system", "ttl": "none", "schema": {"version": 2}}),
+            "default": NamespaceSettings(value_bytes_max=10),
+        }
+    )
+
+    table = settings.policy_table()
+    assert isinstance(table, PolicyTable)
+    assert (table.of("session").sliding, table.of("session").ttl_ms) == (True, 60_000)
+    assert table.of("jobs").checkpoint == CheckpointPolicy(every=5, keep=3)
+    assert (table.of("jobs").on_outage, table.of("jobs").ttl_ms) == (OnOutage.PASSTHROUGH, 3_600_000)
+    assert (table.of("counters").authority, table.of("counters").ttl_ms) == (Authority.HOT, None)
+    assert table.of("counters").schema.version == 2
+    assert table.of("not configured").value_bytes_max == 10
+
+
+def test_limits_take_sizes_and_durations() -> None:
+    settings = load_settings(None, ["limits.ttl_max=30d", "limits.message_bytes_max=8MiB", "limits.items_max=7"], {})
+
+    assert settings.request_limits() == Limits(ttl_ms_max=30 * 86_400_000, message_bytes_max=8 << 20, items_max=7)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_namespace_with_nothing_set_is_its_preset(kind: Kind) -> None:
+    assert NamespaceSettings().policy(kind.value) == PRESETS[kind]
+    assert NamespaceSettings(kind=kind).policy("other") == PRESETS[kind]
+    assert NamespaceSettings().policy("other") == PRESETS[Kind.DEFAULT]
+
+
+def test_a_section_that_is_set_keeps_the_preset_s_other_keys() -> None:
+    namespace = NamespaceSettings.model_validate({"kind": "model", "near": {"max_age": "1s"}})
+
+    assert namespace.policy("x").near == NearPolicy(enabled=True, max_age_ms=1000)
+
+
+@pytest.mark.parametrize(("tier", "scheme"), [(tier, scheme) for tier in SCHEMES for scheme in SCHEMES[tier]])
+def test_every_scheme_of_the_contract_is_taken_or_said_to_be_not_in_this_release(tier: str, scheme: str) -> None:
+    url = f"{scheme}://{'path' if scheme in {'sqlite', 'file'} else ''}"
+    try:
+        tiers = TierSettings.model_validate({tier: url})
+    except ValidationError as error:
+        (found,) = error.errors()
+        assert f"{scheme}:// is not in this release" in found["msg"]  # one of the two must be
+    else:
+        assert getattr(tiers, tier) == url
