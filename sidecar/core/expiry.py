@@ -24,11 +24,12 @@ def needs_touch(entry: Entry, now: int) -> bool:
 def touched_expire_time(
     entry: Entry, now: int, *, ttl_ms: int | None, extend_only: bool
 ) -> tuple[int | None, int | None]:
-    """The new (expire_time, ttl_ms) of a touched entry; `ttl_ms` None: the ttl that it was last given."""
+    """The new (expire_time, ttl_ms) of a touched entry; `ttl_ms` None: the ttl that it was last given.
+
+    `extend_only` leaves it as it is if that gains less than the slack: another touch was faster.
+    """
     ttl = entry.ttl_ms if ttl_ms is None else ttl_ms
     end = expire_time(now, ttl)
-    if extend_only and end is not None:
-        if entry.expire_time is None:
-            return None, entry.ttl_ms
-        end = max(end, entry.expire_time)
+    if extend_only and entry.expire_time is not None and end is not None and ttl is not None:
+        end = entry.expire_time if end - entry.expire_time <= ttl * TOUCH_SLACK else end
     return end, ttl

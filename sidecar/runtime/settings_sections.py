@@ -30,6 +30,7 @@ def _seconds(value: Any) -> float:
 
 
 def comma_separated(value: Any) -> Any:
+    """A list, from text with commas; anything else as it is."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 

@@ -28,7 +28,7 @@ if _version_not_supported:
 class StateServiceStub:
     """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries one
     of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    answer INTERNAL, or, from a disk that can't be written, UNAVAILABLE with STORAGE_READ_ONLY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     def __init__(self, channel):
@@ -127,7 +127,7 @@ class StateServiceStub:
 class StateServiceServicer:
     """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries one
     of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    answer INTERNAL, or, from a disk that can't be written, UNAVAILABLE with STORAGE_READ_ONLY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     def Get(self, request, context):
@@ -174,7 +174,7 @@ class StateServiceServicer:
 
     def Update(self, request, context):
         """Changes a value where it is, atomically: concurrent updates merge instead of conflicting.
-        Reasons: JSON_INVALID, OPERATION_MISSING, INCREMENT_OUT_OF_RANGE, KEY_NOT_FOUND, NOT_JSON, NOT_A_JSON_ARRAY,
+        Reasons: JSON_INVALID, TOO_MANY_ITEMS, MAX_ITEMS_INVALID, OPERATION_MISSING, INCREMENT_OUT_OF_RANGE, KEY_NOT_FOUND, NOT_JSON, NOT_A_JSON_ARRAY,
         NOT_A_COUNTER, INCREMENT_OVERFLOW, COUNTER_OUT_OF_BOUNDS, and those of Set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -183,7 +183,7 @@ class StateServiceServicer:
 
     def BatchGet(self, request, context):
         """Reads many keys, each as Get would; not a snapshot.
-        Reasons: TOO_MANY_KEYS, RESPONSE_TOO_LARGE, and those of Get.
+        Reasons: TOO_MANY_KEYS, MIN_VERSIONS_INVALID, RESPONSE_TOO_LARGE, and those of Get.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -370,7 +370,7 @@ def add_StateServiceServicer_to_server(servicer, server):
 class StateService:
     """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries one
     of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    answer INTERNAL, or, from a disk that can't be written, UNAVAILABLE with STORAGE_READ_ONLY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     @staticmethod

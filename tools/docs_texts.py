@@ -1,0 +1,107 @@
+"""What the tables of the documents say that the code cannot. tools/docs_tables.py puts the two together."""
+
+from __future__ import annotations
+
+KINDS = {
+    "session": "conversations, preferences",
+    "process": "plans, jobs, approvals",
+    "model": "embeddings, features, personalisation",
+    "system": "counters, quotas, flags",
+    "default": "anything else",
+}
+
+# Exception of the Python client, and what to do.
+ERRORS = {
+    "InvalidRequest": ("InvalidRequest", "Change the request. `BadRequest` names the field."),
+    "VersionConflict": (
+        "VersionConflict",
+        "Another writer was faster. Read again, decide again. `ConflictInfo` has the current version.",
+    ),
+    "FailedPrecondition": (
+        "FailedPrecondition",
+        "Fix what the reason names. EPOCH_CHANGED: the store went back in time; forget the version and read again.",
+    ),
+    "Unsupported": ("CapabilityMissing", "This release cannot do it."),
+    "LimitExceeded": (
+        "LimitExceeded",
+        "Nothing was written. Slow down, and try again after `RetryInfo`. STORAGE_FULL: make room.",
+    ),
+    "Unavailable": ("Unavailable", "Nothing was written. Try again after `RetryInfo`."),
+    "DeadlineExceeded": ("DeadlineExceeded", "Nothing was written. Try again with more time."),
+    "OutcomeUnknown": (
+        "WriteOutcomeUnknown",
+        "The write may have landed. Repeat it with the same `request_id`: it takes effect once, and you learn the truth.",
+    ),
+    "DataLoss": ("DataLoss", "Stored bytes do not verify. Stop, and look at the data directory."),
+    "Defect": ("InternalError", "A bug. The daemon's log has the traceback."),
+}
+
+COMMON_SETTINGS = (
+    "data_dir",
+    "listen",
+    "http_listen",
+    "tiers.hot",
+    "tiers.warm",
+    "namespaces.NAME.ttl",
+    "namespaces.NAME.on_outage",
+    "cache_bytes_max",
+    "grace_period_s",
+    "log_format",
+)
+
+DEFAULTS = {
+    "data_dir": "`./.state-sidecar`",
+    "listen": "`127.0.0.1:7420`, `unix://<data_dir>/state.sock`",
+    "tiers.warm": "`sqlite://<data_dir>/state.db`",
+    "tiers.cold": "`file://<data_dir>/cold`",
+    "namespaces.NAME.kind": "`NAME`, if it is a kind; else `default`",
+}
+
+_LATER = "Not in this release"
+
+SETTINGS = {
+    "app": "Name of the application. `status` shows it.",
+    "data_dir": "Where the embedded tiers keep their files. One daemon at a time.",
+    "listen": "Where gRPC is served: `host:port` on loopback, `unix:///path`, or several with commas.",
+    "http_listen": "Where `/healthz`, `/readyz` and `/metrics` answer. Empty: nowhere. They tell no keys and no values.",
+    "tiers.hot": "The cache, and the authority of `authority: hot`: `memory://` or `none://`.",
+    "tiers.warm": "The authority of everything else: `sqlite:///path`, `memory://` (nothing survives a stop) or `none://`.",
+    "tiers.cold": "Blobs: `file:///path` or `none://`. This release keeps nothing there yet.",
+    "namespaces.NAME.kind": "The preset that the other keys change.",
+    "namespaces.NAME.authority": "The tier whose commit is the truth: `warm` or `hot`.",
+    "namespaces.NAME.ttl": "How long an entry lives when its write doesn't say. `none`: without end.",
+    "namespaces.NAME.sliding": "Whether a use of an entry starts its ttl again.",
+    "namespaces.NAME.on_outage": "While the authority is away: `passthrough` (answer, and say that nothing was kept) or `reject`.",
+    "namespaces.NAME.reconcile": f"{_LATER}: it belongs to `on_outage: buffer`, which is refused.",
+    "namespaces.NAME.checkpoint.every": f"{_LATER}: automatic checkpoints are not made.",
+    "namespaces.NAME.checkpoint.keep": f"{_LATER}: as `every`.",
+    "namespaces.NAME.checkpoint.max_age": f"{_LATER}: as `every`.",
+    "namespaces.NAME.near.enabled": f"{_LATER}: the hot tier is in the daemon's own process already.",
+    "namespaces.NAME.near.max_age": f"{_LATER}: as `enabled`.",
+    "namespaces.NAME.value_bytes_max": "The largest value. Below `limits.message_bytes_max`.",
+    "namespaces.NAME.schema.version": f"{_LATER}: it is kept, and changes nothing.",
+    "namespaces.NAME.schema.migrations": f"{_LATER}: refused.",
+    "namespaces.NAME.archive_after": f"{_LATER}: refused.",
+    "namespaces.NAME.history": f"{_LATER}: refused.",
+    "limits.ttl_max": "The longest ttl.",
+    "limits.labels_max": "Labels of an entry.",
+    "limits.batch_keys_max": "Keys of a BatchGet.",
+    "limits.operations_max": "Operations of a Transact.",
+    "limits.items_max": "Items of one append.",
+    "limits.page_size_max": "Entries of a page of List.",
+    "limits.page_size_default": "Entries of a page whose request doesn't say.",
+    "limits.page_bytes_max": "Values of a page together.",
+    "limits.message_bytes_max": "A gRPC message.",
+    "cache_bytes_max": "Memory of the `memory://` cache. The least recently used goes first.",
+    "write_timeout_s": "The longest that a write may take. The caller's deadline may be shorter.",
+    "read_timeout_s": "As `write_timeout_s`, for a read.",
+    "grace_period_s": "How long a drain waits for the requests under way.",
+    "sweep_interval_s": "How often expired entries are removed. They are never returned in the meantime.",
+    "tombstone_retention_s": "How long a deletion is remembered.",
+    "request_id_retention_s": "How long a `request_id` is remembered.",
+    "requests_max": "Requests under way. More get QUEUE_FULL.",
+    "commit_queue_max": "Writes that wait for the database. More get QUEUE_FULL.",
+    "followups_max": "Cache fills and expiry moves that wait. More are dropped: they are not needed for correctness.",
+    "log_level": "`debug`, `info`, `warning` or `error`.",
+    "log_format": "`text` or `json`.",
+}
