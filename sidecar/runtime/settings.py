@@ -258,8 +258,9 @@ def _warnings(settings: Settings) -> Iterator[str]:
     for name, namespace in settings.namespaces.items():
         if "reconcile" in namespace.model_fields_set and namespace.on_outage is not OnOutage.BUFFER:
             yield f"namespaces.{name}.reconcile has no effect: only writes kept by on_outage buffer are reconciled"
-        if "every" in namespace.checkpoint.model_fields_set and namespace.checkpoint.every:
-            yield f"namespaces.{name}.checkpoint.every has no effect yet: automatic checkpoints are not in this release"
+        for section in ("checkpoint", "near", "schema_"):
+            for key in sorted(getattr(namespace, section).model_fields_set):
+                yield f"namespaces.{name}.{section.rstrip('_')}.{key} has no effect yet: it is for a later release"
 
 
 def _socket_problem(socket: Path) -> str:
