@@ -14,8 +14,9 @@ help: ## this list
 $(STAMP): requirements/setup.txt requirements/dev.txt pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/setup.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt requirements/setup.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . -e clients/python
+	$(BIN)/python -m compileall -q sidecar clients/python/statesidecar
 	@touch $@
 
 setup: $(STAMP) ## make .venv with all that running, testing and developing need

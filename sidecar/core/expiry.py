@@ -26,10 +26,16 @@ def touched_expire_time(
 ) -> tuple[int | None, int | None]:
     """The new (expire_time, ttl_ms) of a touched entry; `ttl_ms` None: the ttl that it was last given.
 
-    `extend_only` leaves it as it is if that gains less than the slack: another touch was faster.
+    `extend_only` leaves an end as it is that is later, or so little earlier that another touch must just have moved it.
     """
     ttl = entry.ttl_ms if ttl_ms is None else ttl_ms
     end = expire_time(now, ttl)
-    if extend_only and entry.expire_time is not None and end is not None and ttl is not None:
-        end = entry.expire_time if end - entry.expire_time <= ttl * TOUCH_SLACK else end
+    if extend_only and not _gains(entry, end, ttl):
+        return entry.expire_time, entry.ttl_ms
     return end, ttl
+
+
+def _gains(entry: Entry, end: int | None, ttl_ms: int | None) -> bool:
+    if entry.expire_time is None:
+        return False
+    return end is None or ttl_ms is None or end - entry.expire_time > ttl_ms * TOUCH_SLACK

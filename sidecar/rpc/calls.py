@@ -75,8 +75,14 @@ class Commits:
         loop = asyncio.get_running_loop()
         task = loop.create_task(write(loop.time() + timeout))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
-        await asyncio.wait((task,), timeout=timeout)
+        # A future and a timer by hand: asyncio.wait does the same and costs a write twice as much.
+        answered: asyncio.Future[None] = loop.create_future()
+        task.add_done_callback(functools.partial(self._done, answered))
+        timer = loop.call_later(timeout, _wake, answered)
+        try:
+            await answered
+        finally:
+            timer.cancel()
         if not task.done():
             raise OutcomeUnknown(
                 "the write was under way when the time ran out: repeat it with the same request_id", timed_out=True
@@ -88,11 +94,17 @@ class Commits:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, answered: asyncio.Future[None], task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        _wake(answered)
         if not task.cancelled():
             # Looked at here, because the caller may be gone: the error of an abandoned write is nobody's.
             task.exception()
+
+
+def _wake(answered: asyncio.Future[None]) -> None:
+    if not answered.done():
+        answered.set_result(None)
 
 
 class Admitting(Protocol):

@@ -82,7 +82,5 @@ async def abort(
 ) -> NoReturn:
     """End the RPC with an error's status."""
     status = to_status(error)
-    await context.abort(
-        code_of(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
-    )
+    await context.abort(code_of(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort returned")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.core.cache import Fill, Miss
 from sidecar.core.entry import Copy
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import DeadlineExceeded, SidecarError
 from sidecar.core.modes import Tier
 from sidecar.core.ports import Ports
 from sidecar.tiers.cached import CacheSide, Leases
@@ -117,7 +117,8 @@ class ReadThrough:
             if miss.flight is None:
                 continue
             await miss.flight.signal.wait()
-            if miss.flight.error is not None:
+            # The leader's deadline was its own: who joined asks again, by theirs.
+            if miss.flight.error is not None and not isinstance(miss.flight.error, DeadlineExceeded):
                 raise miss.flight.error
             # A read that began before our call may have missed the very write that our floor names.
             if miss.flight.landed and _version(miss.flight.copy) >= floors[miss.index]:

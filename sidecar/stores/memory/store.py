@@ -113,7 +113,7 @@ class MemoryStore:
             raise DeadlineExceeded("the deadline passed before the write began; nothing was written")
         outcome = self._apply(write)
         if write.request is not None:
-            self._remember(write.namespace, write.request, replace(outcome, copies=()))
+            self._remember(write.namespace, write.request, Outcome(version=outcome.version, results=outcome.results))
         return outcome
 
     def _apply(self, write: Write) -> Outcome:

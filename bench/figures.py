@@ -1,0 +1,79 @@
+"""What was measured, and what was wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def percentile(ordered: Sequence[float], fraction: float) -> float:
+    """The nearest-rank percentile of sorted durations."""
+    return ordered[min(int(len(ordered) * fraction), len(ordered) - 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A kind of call beside the floor's same call, in one run. `ratio`: the median over rounds of p50 / floor's p50."""
+
+    title: str
+    p50_us: float
+    p99_us: float
+    floor_p50_us: float
+    floor_p99_us: float
+    ratio: float
+    ratio_max: float | None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None: there is none."""
+        return None if self.ratio_max is None else self.ratio <= self.ratio_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCommit:
+    """Writes a second of concurrent writers, grouped and with a commit each; `ratio`: the median over rounds."""
+
+    concurrency: int
+    grouped_per_s: float
+    single_per_s: float
+    ratio: float
+    ratio_min: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is met."""
+        return self.ratio >= self.ratio_min
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """An idle daemon on embedded tiers; start until health says SERVING, MB of 10^6 bytes; medians of some starts."""
+
+    start_s: float
+    start_s_max: float
+    rss_mb: float
+    rss_mb_max: float
+    modules: int
+    backends_imported: tuple[str, ...]
+    backends_looked_for: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether all targets are met."""
+        return self.start_s <= self.start_s_max and self.rss_mb <= self.rss_mb_max and not self.backends_imported
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One run."""
+
+    machine: dict[str, str | int | float]
+    settings: dict[str, int]
+    unary: list[Row]
+    group_commit: GroupCommit
+    footprint: Footprint
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is met."""
+        return self.group_commit.met and self.footprint.met and all(row.met is not False for row in self.unary)

@@ -1,0 +1,122 @@
+"""A run as tables: for a terminal, for README.md, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+from rich.console import Console
+from rich.table import Table
+
+from bench.figures import Report
+from sidecar import __version__
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+Cells = tuple[str, ...]
+
+
+def machine() -> dict[str, str | int | float]:
+    """What figures depend on, and nothing that names the machine. To be asked before the measurement: it has the load."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": _cpu(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "grpcio": grpc.__version__,
+        "sqlite": sqlite3.sqlite_version,
+        "state_sidecar": __version__,
+    }
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
+    """Headings and rows of each table."""
+    unary: list[Cells] = [
+        (
+            row.title,
+            f"{row.p50_us:.0f}",
+            f"{row.p99_us:.0f}",
+            f"{row.floor_p50_us:.0f}",
+            f"{row.floor_p99_us:.0f}",
+            f"{row.ratio:.2f}",
+            "" if row.ratio_max is None else f"≤ {row.ratio_max:.2f} {_mark(row.met)}",
+        )
+        for row in report.unary
+    ]
+    group, idle = report.group_commit, report.footprint
+    others: list[Cells] = [
+        (f"SQLite Set, {group.concurrency} concurrent, grouped", f"{group.grouped_per_s:.0f} a second", ""),
+        ("the same, a commit each", f"{group.single_per_s:.0f} a second", ""),
+        ("ratio", f"{group.ratio:.1f}", f"≥ {group.ratio_min:.0f} {_mark(group.met)}"),
+        (
+            "daemon start to SERVING",
+            f"{idle.start_s:.2f} s",
+            f"≤ {idle.start_s_max:.1f} s {_mark(idle.start_s <= idle.start_s_max)}",
+        ),
+        (
+            "idle memory (RSS)",
+            f"{idle.rss_mb:.0f} MB",
+            f"≤ {idle.rss_mb_max:.0f} MB {_mark(idle.rss_mb <= idle.rss_mb_max)}",
+        ),
+        (
+            f"of {', '.join(idle.backends_looked_for)} imported",
+            f"{', '.join(idle.backends_imported) or 'none'} (of {idle.modules} modules)",
+            f"none {_mark(not idle.backends_imported)}",
+        ),
+    ]
+    return [
+        (("call", "p50 µs", "p99 µs", "floor p50", "floor p99", "ratio", "target"), unary),
+        (("what", "measured", "target"), others),
+    ]
+
+
+def _mark(met: bool | None) -> str:
+    return "✓" if met else "✗"
+
+
+def show(report: Report, console: Console) -> None:
+    """To a terminal."""
+    for headings, rows in tables(report):
+        table = Table(*headings)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def save(report: Report, folder: Path) -> Path:
+    """As JSON, under the time of now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def write_readme(report: Report) -> None:
+    """Between the markers of README.md."""
+    facts = report.machine
+    conditions = (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {facts['cpus']} CPUs ({facts['cpu']}), Python {facts['python']}, "
+        f"grpcio {facts['grpcio']}, SQLite {facts['sqlite']}; load average before the run {facts['load_before']}.\n"
+    )
+    parts = [conditions]
+    for headings, rows in tables(report):
+        align = ["---", *["---:"] * (len(headings) - 1)]
+        parts.append("".join(f"| {' | '.join(cells)} |\n" for cells in (headings, align, *rows)))
+    readme = HERE / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    readme.write_text(before + BEGIN + "\n".join(parts) + END + rest.partition(END)[2])

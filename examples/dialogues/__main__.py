@@ -1,0 +1,114 @@
+"""`python -m examples.dialogues`: real conversations on three workers, with a daemon that is killed on the way."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from examples.dialogues.check import Verdict, compare
+from examples.dialogues.replay import Figures, Replay
+from examples.dialogues.sidecar_process import SidecarProcess
+from examples.dialogues.worker import NAMESPACE
+from statesidecar import StateClient
+
+SAMPLE = Path(__file__).parent / "data" / "sample.jsonl"
+LARGER = Path(__file__).parents[3] / "shared" / "data" / "sgd_dialogues.jsonl"
+KILLS = 24
+
+
+def main() -> int:
+    """0: every turn is there exactly once, every state as the dataset's, and the daemon was killed as often as asked."""
+    options = _options()
+    with options.data.open() as lines:
+        dialogues = [json.loads(line) for line in lines][: options.dialogues]
+    console = Console()
+    console.print(f"{len(dialogues)} dialogues of {options.data.name}, seed {options.seed}")
+    start = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="dialogues-") as directory,
+        SidecarProcess(Path(directory)) as sidecar,
+        StateClient(sidecar.target, timeout_s=20) as client,
+    ):
+        client.status()  # answers once the daemon does
+        figures = asyncio.run(_replay(sidecar, dialogues, options, console))
+        keys = [dialogue["dialogue_id"] for dialogue in dialogues]
+        entries = [client.get(NAMESPACE, key).entry for key in keys]
+    states = {key: entry and json.loads(entry.value) for key, entry in zip(keys, entries, strict=True)}
+    verdict = compare(dialogues, states)
+    console.print(_table(verdict, figures, time.monotonic() - start))
+    return 0 if verdict.clean and figures.kills == options.kills else 1
+
+
+async def _replay(
+    sidecar: SidecarProcess, dialogues: Sequence[dict[str, Any]], options: argparse.Namespace, console: Console
+) -> Figures:
+    turns = sum(len(dialogue["turns"]) for dialogue in dialogues)
+    columns = (TextColumn("turns"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("kill -9: {task.fields[kills]}"), console=console) as progress:
+        task = progress.add_task("turns", total=turns, kills=0)
+        replay = Replay(
+            sidecar,
+            kills=options.kills,
+            seed=options.seed,
+            on_turn=lambda kills: progress.update(task, advance=1, kills=kills),
+        )
+        await replay.run(dialogues)
+    return replay.figures
+
+
+def _table(verdict: Verdict, figures: Figures, seconds: float) -> Table:
+    table = Table("what", "count")
+    table.columns[1].justify = "right"
+    rows = {
+        "dialogues": verdict.dialogues,
+        "turns": verdict.turns,
+        "kill -9": figures.kills,
+        "turns under way at the kills": figures.turns_hit,
+        "turns handled again by a worker": _counts(figures.gave_up),
+        "turns lost": verdict.lost,
+        "turns doubled": verdict.doubled,
+        "states equal to the dataset's": verdict.equal,
+        "seconds": f"{seconds:.1f}",
+    }
+    for what, count in rows.items():
+        table.add_row(what, str(count))
+    return table
+
+
+def _counts(counter: Counter[str]) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counter.most_common())
+    return f"{counter.total()} ({kinds})" if counter else "0"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m examples.dialogues", description=__doc__)
+    parser.add_argument("--dialogues", type=int, metavar="N", help="only the first N (default: all)")
+    parser.add_argument(
+        "--kills", type=int, default=KILLS, metavar="K", help=f"kill -9 of the daemon (default {KILLS})"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        default=LARGER if LARGER.exists() else SAMPLE,
+        help="dialogues, one JSON object a line (default: the larger file if it is there, else the sample)",
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the kills' moments")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Writes that share a transaction without sharing a fate: rows are loaded once, decided one by one, and stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.core.entry import Copy, Entry
+from sidecar.core.errors import (
+    DeadlineExceeded,
+    Decision,
+    FailedPrecondition,
+    InvalidRequest,
+    SidecarError,
+    VersionConflict,
+)
+from sidecar.core.operations import Change, Write, WriteId, decide
+from sidecar.core.store import ChangeKind, Outcome, request_id_reused
+from sidecar.stores.sqlite import outcomes, rows
+from sidecar.stores.sqlite.queries import query
+from sidecar.stores.sqlite.transaction import Transaction
+
+_LOAD_HEADER = query("load header")
+_LOAD_ENTRY = query("load entry")
+
+Answer = Outcome | SidecarError
+
+
+def commit_writes(transaction: Transaction, writes: Sequence[Write]) -> list[Answer]:
+    """Apply writes in order, and answer each. What is refused has changed nothing, and is remembered."""
+    group = _Group(transaction, writes)
+    answers = [group.answer(write) for write in writes]
+    group.store()
+    return answers
+
+
+class _Group:
+    """The states that the writes of a group see and leave."""
+
+    def __init__(self, transaction: Transaction, writes: Sequence[Write]) -> None:
+        self._transaction = transaction
+        self._states: dict[str, dict[str, Copy | None]] = {}
+        self._dirty: dict[tuple[str, str], Copy] = {}
+        self._recorded: dict[tuple[str, str], tuple[WriteId, Outcome | Decision]] = {}
+        # A value is read only for who changes it in place.
+        self._valued = {
+            (write.namespace, operation.key)
+            for write in writes
+            for operation in write.operations
+            if type(operation) is Change
+        }
+
+    def answer(self, write: Write) -> Answer:
+        """The outcome of one write, or its refusal."""
+        if write.deadline is not None and self._transaction.monotonic >= write.deadline:
+            return DeadlineExceeded("the deadline passed before the write began; nothing was written")
+        try:
+            if write.request is not None and (known := self._recall(write.namespace, write.request)) is not None:
+                return known
+            return self._apply(write)
+        except SidecarError as exc:
+            return exc
+
+    def store(self) -> None:
+        """Persist what the group leaves."""
+        # Entries first: where the disk is full, a smaller one makes room for the rows that follow.
+        if self._dirty:
+            self._transaction.put(self._dirty.values())
+        if self._recorded:
+            now = self._transaction.now
+            self._transaction.remember(
+                outcomes.encode(namespace, request, recorded, now)
+                for (namespace, _), (request, recorded) in self._recorded.items()
+            )
+
+    def _recall(self, namespace: str, request: WriteId) -> Answer | None:
+        mine = self._recorded.get((namespace, request.request_id))
+        if mine is None:
+            recorded = self._transaction.recall(namespace, request)
+            if isinstance(recorded, outcomes.Progress):
+                raise request_id_reused(request)
+            return recorded
+        first, done = mine
+        if first.fingerprint != request.fingerprint:
+            raise request_id_reused(request)
+        return _repeated(done)
+
+    def _apply(self, write: Write) -> Outcome:
+        transaction = self._transaction
+        states = self._load(write)
+        try:
+            decided = decide(write, states, now=transaction.now, version=transaction.next_version())
+        except (VersionConflict, FailedPrecondition, InvalidRequest) as exc:
+            # A delayed duplicate must not be applied after its sender was told of the refusal.
+            self._record(write, exc)
+            raise
+        version = transaction.draw() if decided.copies else 0
+        namespace = write.namespace.encode()
+        for copy in decided.copies:
+            states[copy.key] = copy
+            self._dirty[write.namespace, copy.key] = copy
+            kind = ChangeKind.PUT if type(copy) is Entry else ChangeKind.DELETE
+            transaction.announce(namespace, copy.key.encode(), version, kind)
+        outcome = Outcome(version=version, results=decided.results, copies=decided.copies)
+        self._record(write, outcome)
+        return outcome
+
+    def _record(self, write: Write, recorded: Outcome | Decision) -> None:
+        if write.request is not None:
+            self._recorded[write.namespace, write.request.request_id] = (write.request, recorded)
+
+    def _load(self, write: Write) -> dict[str, Copy | None]:
+        """The states of a namespace, with all that the write names in them. Raises DataLoss."""
+        namespace = write.namespace
+        states = self._states.setdefault(namespace, {})
+        for operation in write.operations:
+            key = operation.key
+            if key not in states:
+                at = (namespace, key)
+                statement = _LOAD_ENTRY if at in self._valued else _LOAD_HEADER
+                row = self._transaction.connection.execute(statement, (namespace.encode(), key.encode())).fetchone()
+                states[key] = None if row is None else rows.decode(namespace, key, row)
+        return states
+
+
+def _repeated(recorded: Outcome | Decision) -> Answer:
+    """What the first of two equal requests in one group did, for the second."""
+    if isinstance(recorded, Outcome):
+        return Outcome(version=recorded.version, results=recorded.results, replayed=True)
+    return outcomes.refused_again(recorded)

@@ -1,0 +1,77 @@
+"""Queries on a snapshot."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from sidecar.core.entry import Copy, Entry
+from sidecar.core.errors import store_corrupt
+from sidecar.core.store import ChangeKind, ChangePage, ChangeRow, Page
+from sidecar.stores.sqlite import rows
+from sidecar.stores.sqlite.meta import Meta
+from sidecar.stores.sqlite.queries import query
+from sidecar.stores.sqlite.ranges import key_range
+
+_LOAD_ENTRY = query("load entry")
+_SCAN_ENTRIES = query("scan entries")
+_SCAN_HEADERS = query("scan headers")
+_LOAD_CHANGES = query("load changes")
+
+
+def get(connection: sqlite3.Connection, namespace: str, keys: Sequence[str], now: int) -> list[Copy | None]:
+    """The state of each key. Raises DataLoss."""
+    return [_get(connection, namespace, key, now) for key in keys]
+
+
+def _get(connection: sqlite3.Connection, namespace: str, key: str, now: int) -> Copy | None:
+    row = connection.execute(_LOAD_ENTRY, (namespace.encode(), key.encode())).fetchone()
+    if row is None:
+        return None
+    copy = rows.decode(namespace, key, row)
+    return None if type(copy) is Entry and copy.expired(now) else copy
+
+
+def scan(
+    connection: sqlite3.Connection,
+    namespace: str,
+    prefix: str,
+    *,
+    after: str | None,
+    limit: int,
+    bytes_max: int,
+    keys_only: bool,
+    now: int,
+) -> Page:
+    """A page in key order. Raises DataLoss."""
+    lower, upper = key_range(prefix, after)
+    statement = _SCAN_HEADERS if keys_only else _SCAN_ENTRIES
+    entries: list[Entry] = []
+    size = 0
+    for key, *row in connection.execute(statement, (namespace.encode(), lower, upper, now, limit + 1)):
+        copy = rows.decode(namespace, rows.decode_key(namespace, key), row)
+        assert isinstance(copy, Entry), "the statement leaves tombstones out"
+        size += len(copy.value)
+        if len(entries) == limit or (entries and size > bytes_max):
+            return Page(entries=tuple(entries), more=True)
+        entries.append(copy)
+    return Page(entries=tuple(entries), more=False)
+
+
+def changes(connection: sqlite3.Connection, *, after: int | None, limit: int) -> ChangePage:
+    """Change rows after a cursor. Raises DataLoss."""
+    meta = Meta.load(connection)
+    if after is None:
+        return ChangePage(changes=(), cursor=meta.change_id)
+    # A cursor beyond the newest row is of a database that this one is an older copy of.
+    gap = not meta.change_floor <= after <= meta.change_id
+    begin = max(after, meta.change_floor) if after <= meta.change_id else meta.change_floor
+    found = connection.execute(_LOAD_CHANGES, (begin, limit)).fetchall()
+    try:
+        told = tuple(
+            ChangeRow(namespace=str(namespace, "utf-8"), key=str(key, "utf-8"), version=version, kind=ChangeKind(kind))
+            for _, namespace, key, version, kind in found
+        )
+    except (TypeError, ValueError) as exc:
+        raise store_corrupt("a change row does not verify") from exc
+    return ChangePage(changes=told, cursor=found[-1][0] if found else begin, gap=gap)
