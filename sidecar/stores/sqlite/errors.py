@@ -124,7 +124,7 @@ def _classified(exc: sqlite3.Error) -> SidecarError:
 
 def _defect(exc: Exception) -> SidecarError:
     if isinstance(exc, MemoryError):
-        return LimitExceeded("out of memory", reason="QUOTA_EXCEEDED")
+        return LimitExceeded("out of memory")
     error = Defect(f"unexpected {type(exc).__name__} in the store")
     error.__cause__ = exc
     return error

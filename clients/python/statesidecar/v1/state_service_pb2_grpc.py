@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class StateServiceStub:
-    """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries one
-    of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL, or, from a disk that can't be written, UNAVAILABLE with STORAGE_READ_ONLY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries
+    one of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
+    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     def __init__(self, channel):
@@ -125,15 +125,15 @@ class StateServiceStub:
 
 
 class StateServiceServicer:
-    """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries one
-    of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL, or, from a disk that can't be written, UNAVAILABLE with STORAGE_READ_ONLY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries
+    one of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
+    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     def Get(self, request, context):
         """Reads a key. A miss is OK with `entry` unset, never NOT_FOUND.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, EPOCH_CHANGED, ENTRY_CORRUPT, STORE_CORRUPT, AUTHORITY_UNAVAILABLE,
-        DEADLINE_EXCEEDED, DRAINING.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, EPOCH_CHANGED, ENTRY_CORRUPT, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, STORAGE_READ_ONLY, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,8 +141,9 @@ class StateServiceServicer:
 
     def Set(self, request, context):
         """Writes a key, whatever was there: the last writer wins.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, VALUE_TOO_LARGE, REQUEST_ID_INVALID, REQUEST_ID_REUSED, LABELS_INVALID, FIELD_TOO_LONG, FIELD_UNKNOWN,
-        AUTHORITY_UNAVAILABLE, STORAGE_FULL, STORE_CORRUPT, QUEUE_FULL, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING, CAPABILITY_MISSING.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, VALUE_TOO_LARGE, REQUEST_ID_INVALID, REQUEST_ID_REUSED,
+        LABELS_INVALID, FIELD_TOO_LONG, FIELD_UNKNOWN, AUTHORITY_UNAVAILABLE, STORAGE_FULL, STORAGE_READ_ONLY,
+        STORE_CORRUPT, QUEUE_FULL, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING, CAPABILITY_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +158,8 @@ class StateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Deletes a key; a change with a version of its own. Of an absent key: `found` false, OK, unless a version was expected.
+        """Deletes a key; a change with a version of its own. Of an absent key: `found` false, OK, unless a version was
+        expected.
         Reasons: VERSION_MISMATCH, VERSION_INVALID, EPOCH_CHANGED, PASSTHROUGH, and those of Set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -166,7 +168,8 @@ class StateServiceServicer:
 
     def Touch(self, request, context):
         """Moves a key's expiry without changing its version.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, FIELD_UNKNOWN, AUTHORITY_UNAVAILABLE, DEADLINE_EXCEEDED, DRAINING.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, FIELD_UNKNOWN, AUTHORITY_UNAVAILABLE, DEADLINE_EXCEEDED,
+        DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,8 +177,8 @@ class StateServiceServicer:
 
     def Update(self, request, context):
         """Changes a value where it is, atomically: concurrent updates merge instead of conflicting.
-        Reasons: JSON_INVALID, TOO_MANY_ITEMS, MAX_ITEMS_INVALID, OPERATION_MISSING, INCREMENT_OUT_OF_RANGE, KEY_NOT_FOUND, NOT_JSON, NOT_A_JSON_ARRAY,
-        NOT_A_COUNTER, INCREMENT_OVERFLOW, COUNTER_OUT_OF_BOUNDS, and those of Set.
+        Reasons: JSON_INVALID, TOO_MANY_ITEMS, MAX_ITEMS_INVALID, OPERATION_MISSING, INCREMENT_OUT_OF_RANGE, KEY_NOT_FOUND,
+        NOT_JSON, NOT_A_JSON_ARRAY, NOT_A_COUNTER, INCREMENT_OVERFLOW, COUNTER_OUT_OF_BOUNDS, and those of Set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,8 +194,8 @@ class StateServiceServicer:
 
     def List(self, request, context):
         """Lists entries in key order (by UTF-8 bytes), from the authority; never an expired one.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, AUTHORITY_UNAVAILABLE, STORE_CORRUPT,
-        DEADLINE_EXCEEDED, DRAINING.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID,
+        AUTHORITY_UNAVAILABLE, STORE_CORRUPT, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,15 +211,17 @@ class StateServiceServicer:
 
     def Transact(self, request, context):
         """Commits operations on many keys of a namespace: all or nothing, under one version.
-        Reasons: TOO_MANY_OPERATIONS, KEY_REPEATED, OPERATION_MISSING, NAMESPACE_INVALID, VERSION_MISMATCH, PASSTHROUGH, and
-        those of Set and Update; metadata `operation` of the error is the index of the operation that failed.
+        Reasons: TOO_MANY_OPERATIONS, KEY_REPEATED, VERSION_INVALID, EPOCH_CHANGED, OPERATION_MISSING, NAMESPACE_INVALID,
+        VERSION_MISMATCH, PASSTHROUGH, and those of Set and Update; metadata `operation` of the error is the index of the
+        operation that failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Changes of a key or prefix as they are committed, per key in version order, none skipped. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
+        """Changes of a key or prefix as they are committed, per key in version order, none skipped. This release answers
+        UNIMPLEMENTED, CAPABILITY_MISSING.
         Reasons: RESUME_TOKEN_INVALID, OUT_OF_RANGE, CAPABILITY_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -368,9 +373,9 @@ def add_StateServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StateService:
-    """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries one
-    of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL, or, from a disk that can't be written, UNAVAILABLE with STORAGE_READ_ONLY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries
+    one of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
+    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     @staticmethod
