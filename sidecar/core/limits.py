@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core.errors import InvalidRequest
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DAY_MS = 24 * 3_600_000
 VERSION_MAX = (1 << 63) - 1
 
@@ -43,7 +45,7 @@ def check_namespace(namespace: str, limits: Limits) -> None:
             reason="NAMESPACE_INVALID",
             field="namespace",
         )
-    if not namespace.isprintable():
+    if _CONTROL.search(namespace):
         raise InvalidRequest("namespace holds a control character", reason="NAMESPACE_INVALID", field="namespace")
 
 

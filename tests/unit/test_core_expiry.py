@@ -27,9 +27,12 @@ def test_what_has_no_end_needs_no_touch() -> None:
     [
         (1500, 1000, None, False, (2000, 1000)),
         (1500, 1000, 100, False, (1100, 100)),
-        (1500, 1000, 100, True, (1500, 100)),
+        (1500, 1000, 100, True, (1500, 1000)),
         (1500, 1000, None, True, (2000, 1000)),
         (1500, 1000, 5000, True, (6000, 5000)),
+        (1900, 1000, None, True, (1900, 1000)),
+        (1899, 1000, None, True, (2000, 1000)),
+        (1900, 1000, None, False, (2000, 1000)),
         (None, None, None, False, (None, None)),
         (None, None, 100, False, (1100, 100)),
         (None, None, 100, True, (None, None)),

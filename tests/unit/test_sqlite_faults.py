@@ -1,9 +1,9 @@
+# ruff: noqa: ASYNC240  # the files are small and local, and nothing else runs
 """Files that can't be opened, read or written: a typed error each, nothing hangs, nothing is overwritten, all heals."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import shutil
@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from sidecar.core.errors import DataLoss, LimitExceeded, SidecarError, StoreUnav
 from sidecar.core.operations import Put, Remove
 from sidecar.core.store import Outcome, SweepOrder, Touch
 from sidecar.stores.sqlite import SqliteStore
+from sidecar.stores.sqlite.meta import Meta
 from tests.support.clock import ManualClock
 from tests.support.factories import NAMESPACE, write
 
@@ -91,7 +92,9 @@ async def test_a_garbage_file_is_data_loss_and_left_as_it_is(store: SqliteStore,
     assert path.read_bytes() == content
 
 
-async def test_a_truncated_file_is_data_loss_and_left_as_it_is(store: SqliteStore, path: Path, clock: ManualClock) -> None:
+async def test_a_truncated_file_is_data_loss_and_left_as_it_is(
+    store: SqliteStore, path: Path, clock: ManualClock
+) -> None:
     await filled(path, clock, count=200)
     content = path.read_bytes()[: path.stat().st_size // 2]
     path.write_bytes(content)
@@ -112,7 +115,7 @@ async def test_a_database_of_another_program_is_refused_and_left_as_it_is(store:
         await store.open()
 
     assert path.read_bytes() == content
-    assert os.listdir(path.parent) == [path.name]
+    assert list(path.parent.iterdir()) == [path]
 
 
 async def test_a_database_of_a_newer_release_is_refused_naming_it(
@@ -170,18 +173,22 @@ async def test_opening_again_tries_at_once(store: SqliteStore, path: Path) -> No
     assert (await put(store, "key")).version
 
 
+def _disk_full(*_: object) -> None:
+    error = sqlite3.OperationalError("injected")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
+    raise error
+
+
 async def test_an_opening_that_fails_again_and_again_does_not_use_up_epochs(
-    store: SqliteStore, path: Path, clock: ManualClock
+    store: SqliteStore, path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mark beside the database is written first: a database that then can't be written is behind it each time."""
     await filled(path, clock)
-    mark = path.with_name("state.db.highwater")
-    path.chmod(0o444) if os.geteuid() else None
-    content = path.read_bytes()
-    for _ in range(5):
-        await store.open()
-        await store.close()
-        path.write_bytes(content)  # as if nothing of the opening had reached the database
+    with monkeypatch.context() as patch:
+        patch.setattr(Meta, "store", _disk_full)
+        for _ in range(5):
+            with pytest.raises(LimitExceeded):
+                await store.open()
 
     await store.open()
 
@@ -311,15 +318,19 @@ async def test_flipped_bits_anywhere_never_give_wrong_bytes(tmp_path: Path, cloc
 async def test_a_full_database_refuses_what_is_too_large_alone_and_heals(path: Path, clock: ManualClock) -> None:
     store = SqliteStore(path, clock=clock, pages_max=100)
     await store.open()
-    large = 0
-    with pytest.raises(LimitExceeded) as caught:
-        for large in range(100):
-            await put(store, f"large {large}", bytes(50_000))
+    written = 0
+    refusal: SidecarError | None = None
+    while refusal is None:
+        try:
+            await put(store, f"large {written}", bytes(50_000))
+            written += 1
+        except LimitExceeded as exc:
+            refusal = exc
 
-    assert caught.value.reason == "STORAGE_FULL"
-    assert large >= 3
+    assert refusal.reason == "STORAGE_FULL"
+    assert 3 <= written < 8
     assert await value(store, "large 0") == bytes(50_000)
-    assert await value(store, f"large {large}") is None
+    assert await value(store, f"large {written}") is None
 
     small, too_large, other = await asyncio.gather(
         put(store, "small"), put(store, "too large", bytes(100_000)), put(store, "other"), return_exceptions=True
@@ -333,22 +344,21 @@ async def test_a_full_database_refuses_what_is_too_large_alone_and_heals(path: P
     await store.close()
 
 
-def in_child(body: str, *arguments: str, prepare: Callable[[], None] | None = None) -> None:
+def in_child(body: str, path: Path) -> None:
     """Run statements of an async function in a process of its own, where limits and users can be changed for good."""
     lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
     program = f"""
 import asyncio, os, resource, sys
 from pathlib import Path
 from sidecar.core.errors import *
-from tests.unit.test_sqlite_faults import ManualClock, SqliteStore, put, value
+from tests.unit.test_sqlite_faults import ManualClock, SqliteStore, as_nobody, put, value
 async def main(path):
+    await asyncio.to_thread(os.getpid)  # what is imported late is imported now, while this user may
     clock = ManualClock()
 {lines}
 asyncio.run(main(Path(sys.argv[1])))
 """
-    subprocess.run(
-        [sys.executable, "-c", program, *arguments], check=True, cwd=ROOT, preexec_fn=prepare, timeout=60
-    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, cwd=ROOT, timeout=60)
 
 
 def test_a_file_that_may_not_grow_refuses_writes_reads_on_and_heals(path: Path) -> None:
@@ -375,7 +385,7 @@ await store.open()
 assert await value(store, "large") == bytes(300_000)
 await store.close()
 """,
-        str(path),
+        path,
     )
 
 
@@ -393,6 +403,7 @@ async def test_a_read_only_directory_is_told_so_and_heals(clock: ManualClock) ->
         directory.chmod(0o555)
         in_child(
             """
+as_nobody()
 store = SqliteStore(path, clock=clock)
 for _ in range(2):
     try:
@@ -404,8 +415,7 @@ for _ in range(2):
 assert not path.exists()
 await store.close()
 """,
-            str(directory / "state.db"),
-            prepare=as_nobody,
+            directory / "state.db",
         )
         directory.chmod(0o755)
 
@@ -419,6 +429,7 @@ async def test_a_read_only_file_is_told_so_and_left_as_it_is(clock: ManualClock)
         content = path.read_bytes()
         in_child(
             """
+as_nobody()
 store = SqliteStore(path, clock=clock)
 for call in (store.open, lambda: put(store, "key"), lambda: value(store, "key")):
     try:
@@ -429,9 +440,7 @@ for call in (store.open, lambda: put(store, "key"), lambda: value(store, "key"))
         raise AssertionError("opened")
 await store.close()
 """,
-            str(path),
-            prepare=as_nobody,
+            path,
         )
         path.parent.chmod(0o755)
         assert path.read_bytes() == content
-
