@@ -25,7 +25,7 @@ from sidecar.core.errors import (
 from sidecar.core.operations import OperationResult, WriteId
 from sidecar.core.store import Outcome, PrefixProgress
 from sidecar.stores.sqlite import errors, outcomes, rows
-from sidecar.stores.sqlite.queries import query, schema
+from sidecar.stores.sqlite.queries import load, query, schema
 from sidecar.stores.sqlite.ranges import key_range
 from tests.support.factories import entry, request
 
@@ -56,8 +56,9 @@ def database() -> sqlite3.Connection:
     return connection
 
 
-def loaded(connection: sqlite3.Connection, copy: Copy, statement: str = "load entry") -> Any:
-    return connection.execute(query(statement), (copy.namespace.encode(), copy.key.encode())).fetchone()
+def loaded(connection: sqlite3.Connection, copy: Copy, statement: str = "load entries") -> Any:
+    at = (copy.namespace.encode(), copy.key.encode())
+    return load(connection, statement, [at])[at]
 
 
 @given(copy=entries | tombstones)
@@ -66,6 +67,19 @@ def test_a_copy_comes_back_exactly(copy: Copy) -> None:
     connection.execute(query("store entry"), rows.encode(copy))
 
     assert rows.decode(copy.namespace, copy.key, loaded(connection, copy)) == copy
+    connection.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 63, 64, 65, 200])
+def test_any_number_of_rows_is_loaded_at_once(count: int) -> None:
+    connection = database()
+    copies = [entry(key=f"{n}", version=n) for n in range(300)]
+    connection.executemany(query("store entry"), [rows.encode(copy) for copy in copies])
+    wanted = [(b"contract", b"%d" % (n * 2)) for n in range(count)]
+
+    found = load(connection, "load headers", wanted)
+
+    assert {int(key): row[0] for (_, key), row in found.items()} == {n * 2: n * 2 for n in range(min(count, 150))}
     connection.close()
 
 
@@ -86,7 +100,7 @@ def test_a_moved_end_changes_nothing_else(copy: Entry, end: int | None, ttl: int
     connection = database()
     connection.execute(query("store entry"), rows.encode(copy))
 
-    moved = rows.moved(loaded(connection, copy, "load header"), copy.namespace, copy.key, end, ttl)
+    moved = rows.moved(loaded(connection, copy, "load headers"), copy.namespace, copy.key, end, ttl)
     connection.execute(query("store end"), rows.encode_end(moved, copy.namespace, copy.key))
 
     found = rows.decode(copy.namespace, copy.key, loaded(connection, copy))

@@ -16,11 +16,8 @@ from sidecar.core.errors import (
 from sidecar.core.operations import Change, Write, WriteId, decide
 from sidecar.core.store import ChangeKind, Outcome, request_id_reused
 from sidecar.stores.sqlite import outcomes, rows
-from sidecar.stores.sqlite.queries import query
+from sidecar.stores.sqlite.queries import Pair, load
 from sidecar.stores.sqlite.transaction import Transaction
-
-_LOAD_HEADER = query("load header")
-_LOAD_ENTRY = query("load entry")
 
 Answer = Outcome | SidecarError
 
@@ -38,16 +35,10 @@ class _Group:
 
     def __init__(self, transaction: Transaction, writes: Sequence[Write]) -> None:
         self._transaction = transaction
+        self._rows, self._requests = _load(transaction, writes)
         self._states: dict[str, dict[str, Copy | None]] = {}
         self._dirty: dict[tuple[str, str], Copy] = {}
         self._recorded: dict[tuple[str, str], tuple[WriteId, Outcome | Decision]] = {}
-        # A value is read only for who changes it in place.
-        self._valued = {
-            (write.namespace, operation.key)
-            for write in writes
-            for operation in write.operations
-            if type(operation) is Change
-        }
 
     def answer(self, write: Write) -> Answer:
         """The outcome of one write, or its refusal."""
@@ -75,7 +66,8 @@ class _Group:
     def _recall(self, namespace: str, request: WriteId) -> Answer | None:
         mine = self._recorded.get((namespace, request.request_id))
         if mine is None:
-            recorded = self._transaction.recall(namespace, request)
+            row = self._requests.get((namespace.encode(), request.request_id.encode()))
+            recorded = None if row is None else outcomes.decode(namespace, request, row)
             if isinstance(recorded, outcomes.Progress):
                 raise request_id_reused(request)
             return recorded
@@ -86,7 +78,7 @@ class _Group:
 
     def _apply(self, write: Write) -> Outcome:
         transaction = self._transaction
-        states = self._load(write)
+        states = self._states_of(write)
         try:
             decided = decide(write, states, now=transaction.now, version=transaction.next_version())
         except (VersionConflict, FailedPrecondition, InvalidRequest) as exc:
@@ -108,18 +100,33 @@ class _Group:
         if write.request is not None:
             self._recorded[write.namespace, write.request.request_id] = (write.request, recorded)
 
-    def _load(self, write: Write) -> dict[str, Copy | None]:
+    def _states_of(self, write: Write) -> dict[str, Copy | None]:
         """The states of a namespace, with all that the write names in them. Raises DataLoss."""
         namespace = write.namespace
         states = self._states.setdefault(namespace, {})
         for operation in write.operations:
             key = operation.key
             if key not in states:
-                at = (namespace, key)
-                statement = _LOAD_ENTRY if at in self._valued else _LOAD_HEADER
-                row = self._transaction.connection.execute(statement, (namespace.encode(), key.encode())).fetchone()
+                row = self._rows.get((namespace.encode(), key.encode()))
                 states[key] = None if row is None else rows.decode(namespace, key, row)
         return states
+
+
+def _load(transaction: Transaction, writes: Sequence[Write]) -> tuple[dict[Pair, rows.Row], dict[Pair, outcomes.Row]]:
+    """The rows of all keys and of all request ids that writes name, not decoded. Values only for who changes them."""
+    headers: dict[Pair, None] = {}
+    valued: dict[Pair, None] = {}
+    requests: dict[Pair, None] = {}
+    for write in writes:
+        namespace = write.namespace.encode()
+        if write.request is not None:
+            requests[namespace, write.request.request_id.encode()] = None
+        for operation in write.operations:
+            wanted = valued if type(operation) is Change else headers
+            wanted[namespace, operation.key.encode()] = None
+    found = load(transaction.connection, "load headers", (at for at in headers if at not in valued))
+    found |= load(transaction.connection, "load entries", valued)
+    return found, load(transaction.connection, "load requests", requests)
 
 
 def _repeated(recorded: Outcome | Decision) -> Answer:

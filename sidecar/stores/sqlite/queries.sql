@@ -10,16 +10,24 @@ INSERT OR REPLACE INTO meta
   (id, release, database_id, epoch, sequence, reserved, change_id, change_floor, cache_identity, generation, checksum)
 VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- load header --
--- A key without its value: most writes need no more, and a large value stays unread.
-SELECT version, delete_time, create_time, update_time, expire_time, ttl_ms, content_type, schema_version, labels,
-  value_checksum, header_checksum
-FROM entries WHERE namespace = ? AND key = ?;
+-- load headers --
+-- Keys without their values: most writes need no more, and a large value stays unread. The join is crossed so that the
+-- wanted keys lead, each a search in the index.
+WITH wanted (namespace, key) AS (VALUES (?, ?))
+SELECT e.namespace, e.key, e.version, e.delete_time, e.create_time, e.update_time, e.expire_time, e.ttl_ms,
+  e.content_type, e.schema_version, e.labels, e.value_checksum, e.header_checksum
+FROM wanted AS w CROSS JOIN entries AS e ON e.namespace = w.namespace AND e.key = w.key;
 
--- load entry --
-SELECT version, delete_time, create_time, update_time, expire_time, ttl_ms, content_type, schema_version, labels,
-  value_checksum, header_checksum, value
-FROM entries WHERE namespace = ? AND key = ?;
+-- load entries --
+WITH wanted (namespace, key) AS (VALUES (?, ?))
+SELECT e.namespace, e.key, e.version, e.delete_time, e.create_time, e.update_time, e.expire_time, e.ttl_ms,
+  e.content_type, e.schema_version, e.labels, e.value_checksum, e.header_checksum, e.value
+FROM wanted AS w CROSS JOIN entries AS e ON e.namespace = w.namespace AND e.key = w.key;
+
+-- load requests --
+WITH wanted (namespace, request_id) AS (VALUES (?, ?))
+SELECT r.namespace, r.request_id, r.fingerprint, r.create_time, r.outcome, r.returned, r.checksum
+FROM wanted AS w CROSS JOIN requests AS r ON r.namespace = w.namespace AND r.request_id = w.request_id;
 
 -- store entry --
 INSERT INTO entries
@@ -35,9 +43,6 @@ ON CONFLICT (namespace, key) DO UPDATE SET
 -- store end --
 -- Only the end of an entry: its version and value stay.
 UPDATE entries SET expire_time = ?, ttl_ms = ?, header_checksum = ? WHERE namespace = ? AND key = ?;
-
--- load request --
-SELECT fingerprint, create_time, outcome, returned, checksum FROM requests WHERE namespace = ? AND request_id = ?;
 
 -- store request --
 INSERT OR REPLACE INTO requests (namespace, request_id, fingerprint, create_time, checksum, outcome, returned)

@@ -10,10 +10,9 @@ from sidecar.core.errors import store_corrupt
 from sidecar.core.store import ChangeKind, ChangePage, ChangeRow, Page
 from sidecar.stores.sqlite import rows
 from sidecar.stores.sqlite.meta import Meta
-from sidecar.stores.sqlite.queries import query
+from sidecar.stores.sqlite.queries import load, query
 from sidecar.stores.sqlite.ranges import key_range
 
-_LOAD_ENTRY = query("load entry")
 _SCAN_ENTRIES = query("scan entries")
 _SCAN_HEADERS = query("scan headers")
 _LOAD_CHANGES = query("load changes")
@@ -21,11 +20,12 @@ _LOAD_CHANGES = query("load changes")
 
 def get(connection: sqlite3.Connection, namespace: str, keys: Sequence[str], now: int) -> list[Copy | None]:
     """The state of each key. Raises DataLoss."""
-    return [_get(connection, namespace, key, now) for key in keys]
+    scope = namespace.encode()
+    found = load(connection, "load entries", {(scope, key.encode()): None for key in keys})
+    return [_visible(namespace, key, found.get((scope, key.encode())), now) for key in keys]
 
 
-def _get(connection: sqlite3.Connection, namespace: str, key: str, now: int) -> Copy | None:
-    row = connection.execute(_LOAD_ENTRY, (namespace.encode(), key.encode())).fetchone()
+def _visible(namespace: str, key: str, row: rows.Row | None, now: int) -> Copy | None:
     if row is None:
         return None
     copy = rows.decode(namespace, key, row)

@@ -16,11 +16,10 @@ from sidecar.stores.sqlite import outcomes, rows
 from sidecar.stores.sqlite.highwater import HighwaterFile
 from sidecar.stores.sqlite.meta import Meta
 from sidecar.stores.sqlite.preparation import reserve
-from sidecar.stores.sqlite.queries import query
+from sidecar.stores.sqlite.queries import load, query
 
 _STORE_ENTRY = query("store entry")
 _STORE_CHANGE = query("store change")
-_LOAD_REQUEST = query("load request")
 _STORE_REQUEST = query("store request")
 
 
@@ -67,7 +66,8 @@ class Transaction:
 
     def recall(self, namespace: str, request: WriteId) -> outcomes.Recorded | None:
         """What a request id did. Raises REQUEST_ID_REUSED."""
-        row = self.connection.execute(_LOAD_REQUEST, (namespace.encode(), request.request_id.encode())).fetchone()
+        at = (namespace.encode(), request.request_id.encode())
+        row = load(self.connection, "load requests", [at]).get(at)
         return None if row is None else outcomes.decode(namespace, request, row)
 
     def remember(self, recorded: Iterable[outcomes.Row]) -> None:

@@ -14,13 +14,12 @@ from sidecar.core.expiry import touched_expire_time
 from sidecar.core.operations import WriteId
 from sidecar.core.store import ChangeKind, PrefixProgress, SweepOrder, Swept, Touch, Touched, request_id_reused
 from sidecar.stores.sqlite import outcomes, rows
-from sidecar.stores.sqlite.queries import query
+from sidecar.stores.sqlite.queries import load, query
 from sidecar.stores.sqlite.ranges import key_range
 from sidecar.stores.sqlite.transaction import Transaction
 
 _log = logging.getLogger(__name__)
 
-_LOAD_HEADER = query("load header")
 _STORE_END = query("store end")
 _SCAN_UP_TO_HORIZON = query("scan up to horizon")
 _FIND_EXPIRED = query("find expired")
@@ -33,28 +32,27 @@ _FORGET_CHANGES = query("forget changes")
 def touch(transaction: Transaction, namespace: str, touches: Sequence[Touch], *, announce: bool) -> list[Touched]:
     """Move ends; a key that is named twice is moved by the later from where the earlier left it."""
     answers: list[Touched] = []
-    loaded: dict[str, rows.Row | None] = {}
     moved: dict[str, int] = {}
+    scope = namespace.encode()
+    loaded = load(transaction.connection, "load headers", {(scope, one.key.encode()): None for one in touches})
     for one in touches:
         key = one.key
-        if key not in loaded:
-            loaded[key] = transaction.connection.execute(_LOAD_HEADER, (namespace.encode(), key.encode())).fetchone()
-        row = loaded[key]
+        at = (scope, key.encode())
+        row = loaded.get(at)
         entry = None if row is None else live(rows.decode(namespace, key, row), transaction.now)
         if entry is None or row is None:
             answers.append(Touched(found=False))
             continue
         end, ttl = touched_expire_time(entry, transaction.now, ttl_ms=one.ttl_ms, extend_only=one.extend_only)
         if (end, ttl) != (entry.expire_time, entry.ttl_ms):
-            loaded[key] = rows.moved(row, namespace, key, end, ttl)
+            loaded[at] = rows.moved(row, namespace, key, end, ttl)
             moved[key] = entry.version
         answers.append(Touched(found=True, expire_time=end))
     for key, version in moved.items():
-        row = loaded[key]
-        assert row is not None, key
+        row = loaded[scope, key.encode()]
         transaction.connection.execute(_STORE_END, rows.encode_end(row, namespace, key))
         if announce:
-            transaction.announce(namespace.encode(), key.encode(), version, ChangeKind.TOUCH)
+            transaction.announce(scope, key.encode(), version, ChangeKind.TOUCH)
     return answers
 
 
