@@ -132,6 +132,14 @@ class ReadThrough:
     async def _lead(
         self, namespace: str, keys: list[str], leases: Leases, deadline: float | None
     ) -> dict[str, Copy | None]:
+        try:
+            return await self._fly(namespace, keys, deadline)
+        except SidecarError:
+            await self._cache.release(namespace, leases)
+            raise
+
+    async def _fly(self, namespace: str, keys: list[str], deadline: float | None) -> dict[str, Copy | None]:
+        """Read from the authority, joined by who comes meanwhile. Ends in the step that the read ends in."""
         led = [key for key in keys if self._flights.of(namespace, key) is None]
         self._flights.lead(namespace, led)
         error: SidecarError | None = None
@@ -141,7 +149,6 @@ class ReadThrough:
                 self._flights.land(namespace, key, copies[key])
         except SidecarError as exc:
             error = exc
-            await self._cache.release(namespace, leases)
             raise
         finally:
             self._flights.end(namespace, led, error)
