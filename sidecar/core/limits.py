@@ -88,14 +88,10 @@ def check_ttl(ttl_ms: int, limits: Limits) -> None:
         )
 
 
-def check_expected_version(version: int) -> None:
+def check_version(version: int, *, field: str) -> None:
     """VERSION_INVALID for a number that no version can be."""
     if version < 0:
-        raise InvalidRequest(
-            f"expected_version {version} is negative; 0 means that the key must not exist",
-            reason="VERSION_INVALID",
-            field="expected_version",
-        )
+        raise InvalidRequest(f"{field} {version} is negative; 0 means none", reason="VERSION_INVALID", field=field)
 
 
 def check_request_id(request_id: str, limits: Limits) -> None:

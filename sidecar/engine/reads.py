@@ -8,7 +8,7 @@ from sidecar.core import paging
 from sidecar.core.entry import Entry, epoch_of
 from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable
 from sidecar.core.expiry import needs_touch
-from sidecar.core.limits import Limits, check_key, check_prefix
+from sidecar.core.limits import Limits, check_key, check_prefix, check_version
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.engine.followups import FillCache, Followup, RepairCache, TouchEntry
 from sidecar.engine.namespaces import Namespace, Namespaces
@@ -40,8 +40,9 @@ class Reads:
                 reason="TOO_MANY_KEYS",
                 field="keys",
             )
-        for key in keys:
+        for key, floor in zip(keys, floors, strict=True):
             check_key(key, self._limits)
+            check_version(floor, field="min_version")
         placement = space.placement
         if placement is None:
             if strong or not space.passes_through:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from sidecar.core.errors import InvalidRequest, StoreUnavailable
+from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable, VersionConflict
 from sidecar.core.limits import (
     Limits,
     check_content_type,
-    check_expected_version,
     check_key,
     check_labels,
     check_prefix,
     check_request_id,
     check_ttl,
     check_value,
+    check_version,
 )
 from sidecar.core.modes import Durability, ServingMode
 from sidecar.core.operations import Append, Change, Operation, OperationResult, Put, Write, WriteId
@@ -100,7 +100,12 @@ class Writes:
                     metadata={"operation": str(index)},
                 )
             seen.add(operation.key)
-        return await self.write(namespace, operations, request=request, needs_authority=True, deadline=deadline)
+        try:
+            return await self.write(namespace, operations, request=request, needs_authority=True, deadline=deadline)
+        except (VersionConflict, FailedPrecondition, InvalidRequest) as exc:
+            if len(operations) == 1:
+                exc.metadata["operation"] = "0"
+            raise
 
     async def touch(self, namespace: str, key: str, *, ttl_ms: int | None) -> TouchedKey:
         """Move a key's end. Told to the repairers, because it may be earlier than the one that copies know."""
@@ -144,7 +149,7 @@ class Writes:
     def _check(self, space: Namespace, operation: Operation) -> None:
         check_key(operation.key, self._limits)
         if not isinstance(operation, Change) and operation.expected_version is not None:
-            check_expected_version(operation.expected_version)
+            check_version(operation.expected_version, field="expected_version")
         if isinstance(operation, Put | Change) and operation.ttl_ms is not None:
             check_ttl(operation.ttl_ms, self._limits)
         if isinstance(operation, Put):

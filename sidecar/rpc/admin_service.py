@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.core.errors import Unsupported
-from sidecar.rpc.calls import Context
-from sidecar.rpc.convert import refuse_unknown_fields
+from sidecar.rpc.calls import Context, refuse_unreadable
 from sidecar.rpc.status import abort, as_sidecar_error
 from statesidecar.v1 import admin_service_pb2 as pb
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceServicer
@@ -22,7 +21,7 @@ class AdminService(AdminServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         try:
-            refuse_unknown_fields(request)
+            refuse_unreadable(request)
             return self._report()
         except Exception as exc:  # noqa: BLE001  # any error becomes a status
             await abort(context, as_sidecar_error(exc, "GetStatus"))

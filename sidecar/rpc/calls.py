@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-from sidecar.core.errors import DeadlineExceeded, Draining, LimitExceeded, OutcomeUnknown
+from sidecar.core.errors import DeadlineExceeded, Draining, InvalidRequest, LimitExceeded, OutcomeUnknown
 from sidecar.rpc.convert import refuse_unknown_fields
 from sidecar.rpc.status import abort, as_sidecar_error
 
@@ -23,11 +23,41 @@ T = TypeVar("T")
 ANSWER_MARGIN_S = 0.02
 """What is left of a caller's time when a write that is not yet known is told as such: enough for the answer to arrive."""
 
+QUIET_S = 0.1
+DEAF_S = 1.0
+
 
 def patience(context: Context, timeout_s: float) -> float:
     """Seconds that a call may take: the caller's deadline, and at most `timeout_s`."""
     remaining: float | None = context.time_remaining()
     return timeout_s if remaining is None else min(remaining, timeout_s)
+
+
+class Malformed:
+    """Stands for a request whose bytes are no message: told as such, where a failing deserializer is told as UNKNOWN."""
+
+
+def guarded(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | Malformed]:
+    """A request deserializer that doesn't raise."""
+
+    def parse(request: bytes) -> Message | Malformed:
+        try:
+            return deserialize(request)
+        except DecodeError:
+            return Malformed()
+
+    return parse
+
+
+def refuse_unreadable(request: Message | Malformed) -> None:
+    """REQUEST_MALFORMED or FIELD_UNKNOWN for a request that isn't understood in every part."""
+    if isinstance(request, Malformed):
+        raise InvalidRequest(
+            "the request is no such message, or a string in it is not UTF-8",
+            reason="REQUEST_MALFORMED",
+            field="request",
+        )
+    refuse_unknown_fields(request)
 
 
 class Admission:
@@ -36,12 +66,14 @@ class Admission:
     def __init__(self, requests_max: int) -> None:
         self.in_flight = 0
         self.draining = False
+        self.refused = 0
         self._requests_max = requests_max
         self._idle = asyncio.Event()
 
     def enter(self) -> None:
         """One call more; DRAINING or QUEUE_FULL. Whoever entered must leave."""
         if self.draining:
+            self.refused += 1
             raise Draining("the daemon is stopping; another is about to take its place", retry_after_s=0.5)
         if self.in_flight >= self._requests_max:
             raise LimitExceeded(f"{self.in_flight} requests are being answered; send fewer at once")
@@ -54,10 +86,19 @@ class Admission:
             self._idle.set()
 
     async def drain(self) -> None:
-        """Admit nothing new, and wait until everything admitted is answered."""
+        """Admit nothing new, and wait until everything admitted is answered and callers have heard of it.
+
+        gRPC cancels a call that arrives while its server stops, which tells its caller nothing: so DRAINING is answered
+        until nobody has called for QUIET_S, at most DEAF_S.
+        """
         self.draining = True
         if self.in_flight:
             await self._idle.wait()
+        for _ in range(int(DEAF_S / QUIET_S)):
+            refused = self.refused
+            await asyncio.sleep(QUIET_S)
+            if self.refused == refused:
+                return
 
 
 class Commits:
@@ -66,6 +107,9 @@ class Commits:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     async def run(self, context: Context, write: Callable[[float], Coroutine[Any, Any, T]]) -> T:
         """Run `write` with its deadline (monotonic, seconds); told as unknown when the caller's time ends first."""
@@ -121,13 +165,13 @@ def rpc(handler: Handler[S, T]) -> Handler[S, T]:
     """A unary RPC: admitted, its request known in every field, its errors told as statuses."""
 
     @functools.wraps(handler)
-    async def call(self: S, request: Message, context: Context) -> T:
+    async def call(self: S, request: Message | Malformed, context: Context) -> T:
         try:
             self.admission.enter()
         except (Draining, LimitExceeded) as exc:
             await abort(context, exc)
         try:
-            refuse_unknown_fields(request)
+            refuse_unreadable(request)
             return await handler(self, request, context)
         except Exception as exc:  # noqa: BLE001  # the one place where any error becomes a status
             await abort(context, as_sidecar_error(exc, handler.__name__))

@@ -18,7 +18,19 @@ from statesidecar.v1 import state_service_pb2 as pb
 from statesidecar.v1 import types_pb2
 from statesidecar.v1.state_service_pb2_grpc import StateServiceServicer
 
-STRONG = types_pb2.CONSISTENCY_STRONG
+CACHED = (types_pb2.CONSISTENCY_UNSPECIFIED, types_pb2.CONSISTENCY_CACHED)
+
+
+def _strong(consistency: int) -> bool:
+    if consistency == types_pb2.CONSISTENCY_STRONG:
+        return True
+    if consistency not in CACHED:
+        raise InvalidRequest(
+            f"consistency {consistency} is none that this release knows",
+            reason="CONSISTENCY_INVALID",
+            field="consistency",
+        )
+    return False
 
 
 class StateService(StateServiceServicer):
@@ -56,7 +68,7 @@ class StateService(StateServiceServicer):
             request.namespace,
             (request.key,),
             floors=(request.min_version,),
-            strong=request.consistency == STRONG,
+            strong=_strong(request.consistency),
             deadline=self._deadline(context),
         )
         [found] = self._owed(read)
@@ -79,7 +91,7 @@ class StateService(StateServiceServicer):
             request.namespace,
             tuple(request.keys),
             floors=request.min_versions or (0,) * len(request.keys),
-            strong=request.consistency == STRONG,
+            strong=_strong(request.consistency),
             deadline=self._deadline(context),
         )
         lookups = self._owed(read)

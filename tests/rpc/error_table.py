@@ -199,6 +199,10 @@ def writes() -> Iterator[Case]:
     for rpc in ("CAS", "Delete"):
         request = made(rpc, expected_version=-1)
         yield bad(rpc, "negative version", "VERSION_INVALID", "expected_version", request)
+    for rpc in ("Get", "BatchGet"):
+        request = made(rpc, consistency=7)
+        yield bad(rpc, "unknown consistency", "CONSISTENCY_INVALID", "consistency", request)
+    yield bad("Get", "negative floor", "VERSION_INVALID", "min_version", made("Get", min_version=-1))
     for rpc in WITH_OUTBOX:
         outbox = made(rpc, outbox=[types.OutboxMessage(topic="topic")])
         yield Case(name="outbox", rpc=rpc, request=outbox, code=MISSING, reason="CAPABILITY_MISSING")

@@ -94,6 +94,20 @@ async def test_a_drain_ends_with_its_grace_period(tmp_path: Path) -> None:
             await stuck
 
 
+async def test_a_commit_that_is_stuck_stops_nobody_for_longer_than_the_grace_period(tmp_path: Path) -> None:
+    async with running_daemon(tmp_path, grace_period_s=0.05) as daemon:
+        hold = daemon.switch().hold("commit")
+        stuck = daemon.state.Set(pb.SetRequest(namespace=NS, key="key"))
+        await hold.reached.wait()
+        stuck.cancel()
+
+        await daemon.daemon.stop()
+
+        assert len(daemon.daemon._commits) == 1
+        hold.release()
+        await daemon.daemon._commits.finish()
+
+
 async def test_stop_twice_is_once(daemon: RunningDaemon) -> None:
     await daemon.daemon.stop()
     await daemon.daemon.stop()

@@ -70,14 +70,19 @@ async def test_the_bounds_themselves_are_allowed(daemon: RunningDaemon) -> None:
     assert dict(entry.labels) == labels
 
 
-@pytest.mark.parametrize("rpc", ["Get", "Set", "Transact"])
+@pytest.mark.parametrize(
+    "request_bytes", [b"\xff\xff\xff\xff", b"\x12\x02\xc3\x28"], ids=["no message", "key not UTF-8"]
+)
+@pytest.mark.parametrize("method", ["StateService/Get", "StateService/Set", "AdminService/GetStatus"])
 async def test_a_message_that_is_no_request_is_refused_and_the_daemon_goes_on(
-    volatile: RunningDaemon, rpc: str
+    volatile: RunningDaemon, method: str, request_bytes: bytes
 ) -> None:
-    raw: Any = volatile.channel.unary_unary(f"/statesidecar.v1.StateService/{rpc}")
+    raw: Any = volatile.channel.unary_unary(f"/statesidecar.v1.{method}")
 
-    with pytest.raises(grpc.aio.AioRpcError):
-        await raw(b"\xff\xff\xff\xff")
+    refused = await refusal(raw(request_bytes))
+
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.reason in {"REQUEST_MALFORMED", "FIELD_UNKNOWN"}
 
     assert (await volatile.state.Set(pb.SetRequest(namespace=NS, key="key"))).version > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +29,8 @@ GOOD: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
     (limits.check_value, (b"abc", 3)),
     (limits.check_ttl, (1, LIMITS)),
     (limits.check_ttl, (3650 * 24 * 3_600_000, LIMITS)),
-    (limits.check_expected_version, (0,)),
-    (limits.check_expected_version, (VERSION_MAX,)),
+    (functools.partial(limits.check_version, field="expected_version"), (0,)),
+    (functools.partial(limits.check_version, field="expected_version"), (VERSION_MAX,)),
     (limits.check_request_id, ("", LIMITS)),
     (limits.check_request_id, ("é" * 64, LIMITS)),
     (limits.check_content_type, ("", LIMITS)),
@@ -55,7 +56,7 @@ BAD: list[tuple[Callable[..., None], tuple[Any, ...], str, str]] = [
     (limits.check_ttl, (0, LIMITS), "TTL_OUT_OF_RANGE", "ttl"),
     (limits.check_ttl, (-1, LIMITS), "TTL_OUT_OF_RANGE", "ttl"),
     (limits.check_ttl, (3650 * 24 * 3_600_000 + 1, LIMITS), "TTL_OUT_OF_RANGE", "ttl"),
-    (limits.check_expected_version, (-1,), "VERSION_INVALID", "expected_version"),
+    (functools.partial(limits.check_version, field="expected_version"), (-1,), "VERSION_INVALID", "expected_version"),
     (limits.check_request_id, ("r" * 129, LIMITS), "REQUEST_ID_INVALID", "request_id"),
     (limits.check_request_id, ("é" * 65, LIMITS), "REQUEST_ID_INVALID", "request_id"),
     (limits.check_content_type, ("t" * 257, LIMITS), "FIELD_TOO_LONG", "content_type"),

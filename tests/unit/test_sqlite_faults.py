@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from sidecar.core.errors import DataLoss, LimitExceeded, SidecarError, StoreUnav
 from sidecar.core.operations import Put, Remove
 from sidecar.core.store import Outcome, SweepOrder, Touch
 from sidecar.stores.sqlite import SqliteStore
+from sidecar.stores.sqlite.connection import Options, connect
 from sidecar.stores.sqlite.meta import Meta
 from tests.support.clock import ManualClock
 from tests.support.factories import NAMESPACE, write
@@ -39,12 +41,21 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
+@asynccontextmanager
+async def closing(path: Path, clock: ManualClock, **options: int) -> AsyncIterator[SqliteStore]:
+    """Not open, but closed afterwards: a thread that is left keeps the process from ending."""
+    store = SqliteStore(path, clock=clock, **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 @pytest.fixture
 async def store(path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
     """Not open."""
-    store = SqliteStore(path, clock=clock)
-    yield store
-    await store.close()
+    async with closing(path, clock) as store:
+        yield store
 
 
 async def put(store: SqliteStore, key: str, value: bytes = b"value") -> Outcome:
@@ -58,12 +69,11 @@ async def value(store: SqliteStore, key: str) -> bytes | None:
 
 async def filled(path: Path, clock: ManualClock, count: int = 20, size: int = 20) -> dict[str, bytes]:
     """A closed database with entries."""
-    store = SqliteStore(path, clock=clock)
-    await store.open()
     content = {f"key {n}": PATTERN + b"%d " % n * size for n in range(count)}
-    for key, text in content.items():
-        await put(store, key, text)
-    await store.close()
+    async with closing(path, clock) as store:
+        await store.open()
+        for key, text in content.items():
+            await put(store, key, text)
     return content
 
 
@@ -222,27 +232,41 @@ async def test_closing_finishes_what_was_accepted(store: SqliteStore) -> None:
     assert len(page.entries) == 100
 
 
+def test_connections_sync_each_commit_and_only_one_kind_writes(path: Path) -> None:
+    writing = connect(Options(path=path, writes=True))
+    writing.execute("PRAGMA journal_mode = WAL")
+    reading = connect(Options(path=path, writes=False))
+
+    for connection in (writing, reading):
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA mmap_size").fetchone() == (0,)
+    assert reading.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reading.execute("CREATE TABLE t (x)")
+    reading.close()
+    writing.close()
+
+
 # Reading what does not verify.
 
 
 async def test_a_flipped_bit_in_a_value_is_data_loss_naming_the_entry(path: Path, clock: ManualClock) -> None:
     content = await filled(path, clock)
     flip(path, path.read_bytes().index(PATTERN + b"7 ") + 10)
-    store = SqliteStore(path, clock=clock)
-    await store.open()
+    async with closing(path, clock) as store:
+        await store.open()
 
-    with pytest.raises(DataLoss) as caught:
-        await store.get(NAMESPACE, ["key 6", "key 7"])
-    with pytest.raises(DataLoss):
-        await store.scan(NAMESPACE, "", after=None, limit=1000, bytes_max=1 << 20, keys_only=False)
+        with pytest.raises(DataLoss) as caught:
+            await store.get(NAMESPACE, ["key 6", "key 7"])
+        with pytest.raises(DataLoss):
+            await store.scan(NAMESPACE, "", after=None, limit=1000, bytes_max=1 << 20, keys_only=False)
 
-    assert caught.value.reason == "ENTRY_CORRUPT"
-    assert caught.value.metadata == {"namespace": NAMESPACE, "key": "key 7"}
-    for key in content.keys() - {"key 7"}:
-        assert await value(store, key) == content[key]
-    await put(store, "key 7", b"written again")
-    assert await value(store, "key 7") == b"written again"
-    await store.close()
+        assert caught.value.reason == "ENTRY_CORRUPT"
+        assert caught.value.metadata == {"namespace": NAMESPACE, "key": "key 7"}
+        for key in content.keys() - {"key 7"}:
+            assert await value(store, key) == content[key]
+        await put(store, "key 7", b"written again")
+        assert await value(store, "key 7") == b"written again"
 
 
 async def test_a_flipped_bit_in_a_header_refuses_reads_and_writes(path: Path, clock: ManualClock) -> None:
@@ -251,22 +275,21 @@ async def test_a_flipped_bit_in_a_header_refuses_reads_and_writes(path: Path, cl
     spoiler.execute("UPDATE entries SET version = version + 64, expire_time = 1 WHERE key = ?", (b"key 7",))
     spoiler.commit()
     spoiler.close()
-    store = SqliteStore(path, clock=clock)
-    await store.open()
+    async with closing(path, clock) as store:
+        await store.open()
 
-    for call in (
-        lambda: value(store, "key 7"),
-        lambda: put(store, "key 7"),
-        lambda: store.touch(NAMESPACE, [Touch(key="key 7", ttl_ms=10)], announce=False),
-    ):
-        with pytest.raises(DataLoss) as caught:
-            await call()
-        assert caught.value.metadata["key"] == "key 7"
-    swept = await store.sweep(SweepOrder(limit=10, tombstone_retention_ms=0, request_retention_ms=0))
+        for call in (
+            lambda: value(store, "key 7"),
+            lambda: put(store, "key 7"),
+            lambda: store.touch(NAMESPACE, [Touch(key="key 7", ttl_ms=10)], announce=False),
+        ):
+            with pytest.raises(DataLoss) as caught:
+                await call()
+            assert caught.value.metadata["key"] == "key 7"
+        swept = await store.sweep(SweepOrder(limit=10, tombstone_retention_ms=0, request_retention_ms=0))
 
-    assert swept.expired == ()
-    assert (await put(store, "key 8")).version
-    await store.close()
+        assert swept.expired == ()
+        assert (await put(store, "key 8")).version
 
 
 async def test_a_spoilt_counter_stops_all_writes(path: Path, clock: ManualClock) -> None:
@@ -275,11 +298,9 @@ async def test_a_spoilt_counter_stops_all_writes(path: Path, clock: ManualClock)
     spoiler.execute("UPDATE meta SET sequence = sequence - 16, reserved = reserved - 16")
     spoiler.commit()
     spoiler.close()
-    store = SqliteStore(path, clock=clock)
-
-    with pytest.raises(DataLoss, match="own row"):
-        await store.open()
-    await store.close()
+    async with closing(path, clock) as store:
+        with pytest.raises(DataLoss, match="own row"):
+            await store.open()
 
 
 async def test_flipped_bits_anywhere_never_give_wrong_bytes(tmp_path: Path, clock: ManualClock) -> None:
@@ -293,21 +314,19 @@ async def test_flipped_bits_anywhere_never_give_wrong_bytes(tmp_path: Path, cloc
         shutil.copy(original, path)
         for _ in range(8):
             flip(path, rng.randrange(path.stat().st_size), 1 << rng.randrange(8))
-        store = SqliteStore(path, clock=clock)
-        try:
-            await store.open()
-        except SidecarError:
-            refused += 1
-            await store.close()
-            continue
-        for key, expected in content.items():
+        async with closing(path, clock) as store:
             try:
-                found = await value(store, key)
-            except DataLoss:
+                await store.open()
+            except SidecarError:
                 refused += 1
-            else:
-                assert found in (expected, None)
-        await store.close()
+                continue
+            for key, expected in content.items():
+                try:
+                    found = await value(store, key)
+                except DataLoss:
+                    refused += 1
+                else:
+                    assert found in (expected, None)
 
     assert refused > 60
 
@@ -316,39 +335,38 @@ async def test_flipped_bits_anywhere_never_give_wrong_bytes(tmp_path: Path, cloc
 
 
 async def test_a_full_database_refuses_what_is_too_large_alone_and_heals(path: Path, clock: ManualClock) -> None:
-    store = SqliteStore(path, clock=clock, pages_max=100)
-    await store.open()
-    written = 0
-    refusal: SidecarError | None = None
-    while refusal is None:
-        try:
-            await put(store, f"large {written}", bytes(50_000))
-            written += 1
-        except LimitExceeded as exc:
-            refusal = exc
+    async with closing(path, clock, pages_max=100) as store:
+        await store.open()
+        written = 0
+        refusal: SidecarError | None = None
+        while refusal is None:
+            try:
+                await put(store, f"large {written}", bytes(50_000))
+                written += 1
+            except LimitExceeded as exc:
+                refusal = exc
 
-    assert refusal.reason == "STORAGE_FULL"
-    assert 3 <= written < 8
-    assert await value(store, "large 0") == bytes(50_000)
-    assert await value(store, f"large {written}") is None
+        assert refusal.reason == "STORAGE_FULL"
+        assert 3 <= written < 8
+        assert await value(store, "large 0") == bytes(50_000)
+        assert await value(store, f"large {written}") is None
 
-    small, too_large, other = await asyncio.gather(
-        put(store, "small"), put(store, "too large", bytes(100_000)), put(store, "other"), return_exceptions=True
-    )
-    assert isinstance(small, Outcome)
-    assert isinstance(too_large, LimitExceeded)
-    assert isinstance(other, Outcome)
+        small, too_large, other = await asyncio.gather(
+            put(store, "small"), put(store, "too large", bytes(100_000)), put(store, "other"), return_exceptions=True
+        )
+        assert isinstance(small, Outcome)
+        assert isinstance(too_large, LimitExceeded)
+        assert isinstance(other, Outcome)
 
-    await store.commit(write(Remove(key="large 0"), Remove(key="large 1")))
-    assert (await put(store, "large again", bytes(50_000))).version
-    await store.close()
+        await store.commit(write(Remove(key="large 0"), Remove(key="large 1")))
+        assert (await put(store, "large again", bytes(50_000))).version
 
 
 def in_child(body: str, path: Path) -> None:
     """Run statements of an async function in a process of its own, where limits and users can be changed for good."""
     lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
     program = f"""
-import asyncio, os, resource, sys
+import asyncio, os, resource, sys, traceback
 from pathlib import Path
 from sidecar.core.errors import *
 from tests.unit.test_sqlite_faults import ManualClock, SqliteStore, as_nobody, put, value
@@ -356,7 +374,11 @@ async def main(path):
     await asyncio.to_thread(os.getpid)  # what is imported late is imported now, while this user may
     clock = ManualClock()
 {lines}
-asyncio.run(main(Path(sys.argv[1])))
+try:
+    asyncio.run(main(Path(sys.argv[1])))
+except BaseException:
+    traceback.print_exc()
+    os._exit(1)  # without waiting for the threads of a store that was not closed
 """
     subprocess.run([sys.executable, "-c", program, str(path)], check=True, cwd=ROOT, timeout=60)
 

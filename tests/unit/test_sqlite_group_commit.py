@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -32,12 +34,20 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@asynccontextmanager
+async def opened(path: Path, clock: ManualClock, **options: int) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, clock=clock, **options)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
 @pytest.fixture
 async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "state.db", clock=clock)
-    await store.open()
-    yield store
-    await store.close()
+    async with opened(tmp_path / "state.db", clock) as store:
+        yield store
 
 
 async def together(store: SqliteStore, *writes: Write) -> list[Outcome | BaseException]:
@@ -62,6 +72,16 @@ async def test_writes_that_wait_together_share_one_commit(store: SqliteStore) ->
     assert len({outcome.version for outcome in outcomes}) == 100
 
 
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads change so often that a writer which is woken too early commits too little."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("eager_threads")
 async def test_waiting_writers_fall_into_step(store: SqliteStore) -> None:
     """32 callers that each write again when they were answered: no commit is for a straggler alone."""
 
@@ -72,18 +92,16 @@ async def test_waiting_writers_fall_into_step(store: SqliteStore) -> None:
     before = store.commits
     await asyncio.gather(*[caller(n) for n in range(32)])
 
-    assert store.commits - before <= 12
+    assert store.commits - before == 10
 
 
 async def test_a_batch_is_bounded(tmp_path: Path, clock: ManualClock) -> None:
-    store = SqliteStore(tmp_path / "state.db", clock=clock, batch_max=10)
-    await store.open()
-    before = store.commits
+    async with opened(tmp_path / "state.db", clock, batch_max=10) as store:
+        before = store.commits
 
-    await together(store, *[put(f"{n}") for n in range(100)])
+        await together(store, *[put(f"{n}") for n in range(100)])
 
-    assert store.commits == before + 10
-    await store.close()
+        assert store.commits == before + 10
 
 
 async def test_a_batch_is_bounded_in_bytes(store: SqliteStore) -> None:
@@ -204,6 +222,25 @@ async def test_other_works_share_the_commit_and_keep_their_place(store: SqliteSt
     assert store.commits == before + 1
 
 
+async def test_a_deletion_by_prefix_goes_on_where_it_was_after_a_restart(tmp_path: Path, clock: ManualClock) -> None:
+    async with opened(tmp_path / "state.db", clock) as store:
+        await together(store, *[put(f"a{n}") for n in range(8)], put("b"))
+        first = await store.delete_prefix(NAMESPACE, "a", limit=3, request=request("r"), progress=None)
+    assert (first.deleted_count, first.done) == (3, False)
+
+    async with opened(tmp_path / "state.db", clock) as store:
+        await store.commit(put("a7"))  # is newer than the deletion
+        await store.commit(put("a00"))
+        rest = [
+            await store.delete_prefix(NAMESPACE, "a", limit=3, request=request("r"), progress=None) for _ in range(3)
+        ]
+        page = await store.scan(NAMESPACE, "", after=None, limit=10, bytes_max=1 << 20, keys_only=True)
+
+    assert [each.horizon for each in rest] == [first.horizon] * 3
+    assert [(each.deleted_count, each.done) for each in rest] == [(6, False), (7, True), (7, True)]
+    assert [entry.key for entry in page.entries] == ["a00", "a7", "b"]
+
+
 async def test_a_work_with_a_defect_fails_alone(store: SqliteStore) -> None:
     broken = write(Change(key="n", change=MergePatch(patch={"a": object()}), create=True))
 
@@ -216,27 +253,22 @@ async def test_a_work_with_a_defect_fails_alone(store: SqliteStore) -> None:
 
 
 async def test_a_full_queue_refuses_and_writes_nothing(tmp_path: Path, clock: ManualClock) -> None:
-    store = SqliteStore(tmp_path / "state.db", clock=clock, queue_max=4)
-    await store.open()
+    async with opened(tmp_path / "state.db", clock, queue_max=4) as store:
+        answers = await together(store, *[put(f"{n}") for n in range(6)])
 
-    answers = await together(store, *[put(f"{n}") for n in range(6)])
-
-    assert [type(answer) for answer in answers] == [Outcome] * 4 + [LimitExceeded] * 2
-    assert answers[-1].reason == "QUEUE_FULL"
-    assert await values(store, "3", "4") == [b"value", None]
-    assert isinstance(await store.commit(put("4")), Outcome)
-    await store.close()
+        assert [type(answer) for answer in answers] == [Outcome] * 4 + [LimitExceeded] * 2
+        assert answers[-1].reason == "QUEUE_FULL"
+        assert await values(store, "3", "4") == [b"value", None]
+        assert isinstance(await store.commit(put("4")), Outcome)
 
 
 async def test_a_full_queue_of_reads_refuses(tmp_path: Path, clock: ManualClock) -> None:
-    store = SqliteStore(tmp_path / "state.db", clock=clock, queue_max=4)
-    await store.open()
-    await store.get(NAMESPACE, ["key"])
+    async with opened(tmp_path / "state.db", clock, queue_max=4) as store:
+        await store.get(NAMESPACE, ["key"])
 
-    answers = await asyncio.gather(*[store.get(NAMESPACE, ["key"]) for _ in range(6)], return_exceptions=True)
+        answers = await asyncio.gather(*[store.get(NAMESPACE, ["key"]) for _ in range(6)], return_exceptions=True)
 
-    assert [type(answer) for answer in answers] == [list] * 4 + [LimitExceeded] * 2
-    await store.close()
+        assert [type(answer) for answer in answers] == [list] * 4 + [LimitExceeded] * 2
 
 
 async def test_the_queue_is_bounded_in_bytes(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

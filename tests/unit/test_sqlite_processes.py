@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sidecar.core.errors import VersionConflict
@@ -24,6 +26,16 @@ def increment(number: int, request_id: str) -> Write:
     change = Change(key=f"counter {number}", change=Increment(delta=1), create=True, return_value=True)
     fingerprint = hashlib.sha256(b"%d" % number).digest()
     return write(change, request=WriteId(request_id=request_id, fingerprint=fingerprint))
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, clock=ManualClock())
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
 
 
 async def acknowledge_for_ever(path: Path, life: str) -> None:
@@ -95,20 +107,18 @@ async def test_every_acknowledged_write_survives_kill_9_and_answers_the_same(tmp
             assert request_id.decode() not in acknowledged
             acknowledged[request_id.decode()] = (int(number), int(version), value)
 
-    store = SqliteStore(path, clock=ManualClock())
-    await store.open()
-    for request_id, (number, version, value) in acknowledged.items():
-        outcome = await store.commit(increment(number, request_id))
-        assert (outcome.replayed, outcome.version, outcome.results[0].value) == (True, version, value), request_id
-    versions = [version for _, version, _ in acknowledged.values()]
-    assert len(set(versions)) == len(versions) >= 5 * 150
-    told = Counter(number for number, _, _ in acknowledged.values())
-    for number in range(COUNTERS):
-        (entry,) = await store.get(NAMESPACE, [f"counter {number}"])
-        # Each life can have left 16 writes that were applied and not told.
-        assert told[number] <= int(entry.value) <= told[number] + 5 * 16
-        assert len({value for n, _, value in acknowledged.values() if n == number}) == told[number]
-    await store.close()
+    async with opened(path) as store:
+        for request_id, (number, version, value) in acknowledged.items():
+            outcome = await store.commit(increment(number, request_id))
+            assert (outcome.replayed, outcome.version, outcome.results[0].value) == (True, version, value), request_id
+        versions = [version for _, version, _ in acknowledged.values()]
+        assert len(set(versions)) == len(versions) >= 5 * 150
+        told = Counter(number for number, _, _ in acknowledged.values())
+        for number in range(COUNTERS):
+            (entry,) = await store.get(NAMESPACE, [f"counter {number}"])
+            # Each life can have left 16 writes that were applied and not told.
+            assert told[number] <= int(entry.value) <= told[number] + 5 * 16
+            assert len({value for n, _, value in acknowledged.values() if n == number}) == told[number]
 
 
 async def test_two_processes_on_one_file_count_exactly(tmp_path: Path) -> None:
@@ -120,14 +130,12 @@ async def test_two_processes_on_one_file_count_exactly(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0]
     versions = [int(line) for output in outputs for line in output.split()]
     assert len(versions) == len(set(versions)) == 2 * 8 * 25
-    store = SqliteStore(path, clock=ManualClock())
-    await store.open()
-    (entry,) = await store.get(NAMESPACE, ["counter 0"])
-    assert entry.value == b"%d" % len(versions)
-    assert entry.version == max(versions)
-    page = await store.changes(after=0, limit=10_000)
-    assert [row.version for row in page.changes] == sorted(versions)
-    await store.close()
+    async with opened(path) as store:
+        (entry,) = await store.get(NAMESPACE, ["counter 0"])
+        assert entry.value == b"%d" % len(versions)
+        assert entry.version == max(versions)
+        page = await store.changes(after=0, limit=10_000)
+        assert [row.version for row in page.changes] == sorted(versions)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from sidecar.stores.sqlite.connection import Connector, Options
 from sidecar.stores.sqlite.highwater import HighwaterFile
 from sidecar.stores.sqlite.preparation import prepare, prepare_reading
 from sidecar.stores.sqlite.reader import Query, Readers
-from sidecar.stores.sqlite.writer import Task, Writer
+from sidecar.stores.sqlite.works import Task
+from sidecar.stores.sqlite.writer import Writer
 
 VALUE_BYTES_MAX = 999_000_000
 """SQLite's bound of a row (10^9 bytes), less the other columns."""

@@ -13,22 +13,20 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from sidecar.core.errors import DeadlineExceeded, LimitExceeded, OutcomeUnknown, SidecarError
-from sidecar.core.operations import Change, Put, Write
+from sidecar.core.operations import Write
 from sidecar.core.ports import Clock
-from sidecar.stores.sqlite.commits import commit_writes
 from sidecar.stores.sqlite.connection import BUSY_TIMEOUT_MS, RETRY_S, Connector, again
 from sidecar.stores.sqlite.errors import commit_error, is_full, loses_connection
 from sidecar.stores.sqlite.highwater import HighwaterFile
 from sidecar.stores.sqlite.meta import Meta
 from sidecar.stores.sqlite.preparation import remember
 from sidecar.stores.sqlite.transaction import Transaction
+from sidecar.stores.sqlite.works import Task, Work, answer, size_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,25 +34,9 @@ BATCH_BYTES_MAX = 8 << 20
 """Values in one transaction: what a large one costs in memory and WAL; a single larger value goes alone."""
 QUEUE_BYTES_MAX = 256 << 20
 """Values waiting."""
-WORK_BYTES = 512
-"""What a work weighs besides its values."""
-CHANGED_BYTES = 16 << 10
-"""What a change in place is taken to weigh: its value is known only when it is read."""
 WAL_BYTES_MAX = 64 << 20
 COMMITS_PER_WAL_CHECK = 64
 CHECKPOINT_WAIT_MS = 100
-
-Task = Callable[[Transaction], Any]
-
-
-@dataclass(slots=True, eq=False)
-class _Work:
-    """A write or a task, and who waits for it. The thread sets `answer`, an exception if it is to be raised."""
-
-    what: Write | Task
-    size: int
-    future: asyncio.Future[Any]
-    answer: Any = None
 
 
 class _BatchFailed(Exception):
@@ -77,8 +59,8 @@ class Writer:
         self._highwater = highwater
         self._queue_max = queue_max
         self._batch_max = batch_max
-        self._inbox: SimpleQueue[list[_Work] | None] = SimpleQueue()
-        self._staged: list[_Work] = []
+        self._inbox: SimpleQueue[list[Work] | None] = SimpleQueue()
+        self._staged: list[Work] = []
         self._waiting = 0
         self._waiting_bytes = 0
         self._room_time = 0.0
@@ -93,13 +75,13 @@ class Writer:
 
     def submit(self, what: Write | Task) -> asyncio.Future[Any]:
         """The answer of a work, later. Cancelling the future doesn't stop it. Raises LimitExceeded."""
-        size = _size(what) if type(what) is Write else WORK_BYTES
+        size = size_of(what)
         if self._waiting >= self._queue_max or (self._waiting and self._waiting_bytes + size > QUEUE_BYTES_MAX):
             raise LimitExceeded(f"{self._waiting} writes are waiting for the database; nothing was written")
         self._waiting += 1
         self._waiting_bytes += size
         loop = asyncio.get_running_loop()
-        work = _Work(what, size, loop.create_future())
+        work = Work(what, size, loop.create_future())
         if not self._staged:
             self._loop = loop
             loop.call_soon(self._hand_over)
@@ -120,7 +102,7 @@ class Writer:
             self._inbox.put(self._staged)
             self._staged = []
 
-    def _resolve(self, batch: Sequence[_Work]) -> None:
+    def _resolve(self, batch: Sequence[Work]) -> None:
         for work in batch:
             self._waiting -= 1
             self._waiting_bytes -= work.size
@@ -134,7 +116,7 @@ class Writer:
     # In the thread.
 
     def _run(self) -> None:
-        backlog: deque[_Work] = deque()
+        backlog: deque[Work] = deque()
         stopping = False
         while not (stopping and not backlog):
             stopping = self._receive(backlog) or stopping
@@ -149,7 +131,7 @@ class Writer:
                 self._deliver(batch)
         self._end()
 
-    def _receive(self, backlog: deque[_Work]) -> bool:
+    def _receive(self, backlog: deque[Work]) -> bool:
         """All that was handed over, waiting for it if there is nothing to do; whether to stop."""
         with contextlib.suppress(Empty):
             while True:
@@ -159,7 +141,7 @@ class Writer:
                 backlog.extend(works)
         return False
 
-    def _take(self, backlog: deque[_Work]) -> list[_Work]:
+    def _take(self, backlog: deque[Work]) -> list[Work]:
         batch = [backlog.popleft()]
         size = batch[0].size
         while backlog and len(batch) < self._batch_max and size + backlog[0].size <= BATCH_BYTES_MAX:
@@ -167,12 +149,12 @@ class Writer:
             batch.append(backlog.popleft())
         return batch
 
-    def _deliver(self, batch: Sequence[_Work]) -> None:
+    def _deliver(self, batch: Sequence[Work]) -> None:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._resolve, batch)
 
-    def _work_through(self, batch: Sequence[_Work], *, again_alone: bool = True) -> None:
+    def _work_through(self, batch: Sequence[Work], *, again_alone: bool = True) -> None:
         """Set every answer."""
         try:
             self._attempt(batch)
@@ -190,7 +172,7 @@ class Writer:
                 for work in batch:
                     work.answer = again(cause)
 
-    def _attempt(self, batch: Sequence[_Work]) -> None:
+    def _attempt(self, batch: Sequence[Work]) -> None:
         """One transaction. Raises _BatchFailed if nothing was written, and its works may fare better alone."""
         try:
             transaction = Transaction(self._connector.connection(), self._clock, self._highwater)
@@ -200,7 +182,7 @@ class Writer:
                 work.answer = again(exc)
             return
         try:
-            _answer(transaction, batch)
+            answer(transaction, batch)
             transaction.flush()
         except Exception as exc:  # whatever it was, it is the answer of the work that it came from
             self._roll_back(exc)
@@ -212,7 +194,7 @@ class Writer:
         else:
             self._count(transaction)
 
-    def _commit_failed(self, exc: sqlite3.Error, batch: Sequence[_Work]) -> None:
+    def _commit_failed(self, exc: sqlite3.Error, batch: Sequence[Work]) -> None:
         self._roll_back(exc)
         error = commit_error(exc)
         if not isinstance(error, OutcomeUnknown):
@@ -275,38 +257,7 @@ class Writer:
         self._connector.drop()
 
 
-def _answer(transaction: Transaction, batch: Sequence[_Work]) -> None:
-    """Do the works in order, writes that follow each other as a group."""
-    for are_writes, run in groupby(batch, key=lambda work: type(work.what) is Write):
-        works = list(run)
-        if are_writes:
-            answers = commit_writes(transaction, [work.what for work in works if isinstance(work.what, Write)])
-            for work, answer in zip(works, answers, strict=True):
-                work.answer = answer
-        else:
-            for work in works:
-                work.answer = _do(transaction, work.what)
-
-
-def _do(transaction: Transaction, task: Write | Task) -> object:
-    assert not isinstance(task, Write)
-    try:
-        return task(transaction)
-    except SidecarError as exc:
-        return exc
-
-
-def _leave_open(batch: Sequence[_Work]) -> None:
+def _leave_open(batch: Sequence[Work]) -> None:
     """The answers after a defect of this module: whatever was done, the thread goes on."""
     for work in batch:
         work.answer = OutcomeUnknown("the writer failed while it worked: repeat the call with the same request id")
-
-
-def _size(write: Write) -> int:
-    size = WORK_BYTES
-    for operation in write.operations:
-        if type(operation) is Put:
-            size += len(operation.value)
-        elif type(operation) is Change:
-            size += CHANGED_BYTES
-    return size

@@ -132,8 +132,8 @@ class StateServiceServicer:
 
     def Get(self, request, context):
         """Reads a key. A miss is OK with `entry` unset, never NOT_FOUND.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, EPOCH_CHANGED, ENTRY_CORRUPT, STORE_CORRUPT,
-        AUTHORITY_UNAVAILABLE, STORAGE_READ_ONLY, DEADLINE_EXCEEDED, DRAINING.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, CONSISTENCY_INVALID, VERSION_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED,
+        EPOCH_CHANGED, ENTRY_CORRUPT, STORE_CORRUPT, AUTHORITY_UNAVAILABLE, STORAGE_READ_ONLY, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,8 +142,9 @@ class StateServiceServicer:
     def Set(self, request, context):
         """Writes a key, whatever was there: the last writer wins.
         Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, VALUE_TOO_LARGE, REQUEST_ID_INVALID, REQUEST_ID_REUSED,
-        LABELS_INVALID, FIELD_TOO_LONG, FIELD_UNKNOWN, AUTHORITY_UNAVAILABLE, STORAGE_FULL, STORAGE_READ_ONLY,
-        STORE_CORRUPT, QUEUE_FULL, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING, CAPABILITY_MISSING.
+        LABELS_INVALID, FIELD_TOO_LONG, FIELD_UNKNOWN, REQUEST_MALFORMED, AUTHORITY_UNAVAILABLE, STORAGE_FULL,
+        STORAGE_READ_ONLY, STORE_CORRUPT, QUEUE_FULL, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING,
+        CAPABILITY_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,8 +169,8 @@ class StateServiceServicer:
 
     def Touch(self, request, context):
         """Moves a key's expiry without changing its version.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, FIELD_UNKNOWN, AUTHORITY_UNAVAILABLE, DEADLINE_EXCEEDED,
-        DRAINING.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, FIELD_UNKNOWN, REQUEST_MALFORMED, AUTHORITY_UNAVAILABLE,
+        DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,7 +195,7 @@ class StateServiceServicer:
 
     def List(self, request, context):
         """Lists entries in key order (by UTF-8 bytes), from the authority; never an expired one.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID,
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID,
         AUTHORITY_UNAVAILABLE, STORE_CORRUPT, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

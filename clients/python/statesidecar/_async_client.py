@@ -1,0 +1,199 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
+
+import grpc
+import grpc.aio
+
+from statesidecar._channel import OPTIONS, Connection, resolve_target
+from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
+from statesidecar._retry import RetryPolicy
+from statesidecar._states import Session, SessionPlans, States
+from statesidecar._status import error_of_rpc
+from statesidecar.errors import InvalidRequest, StateSidecarError
+from statesidecar.types import Entry
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_RETRY = RetryPolicy()
+
+
+def _awaiting(
+    plan: Callable[Concatenate[States, P], Plan[T]],
+) -> Callable[Concatenate[AsyncStateClient, P], Coroutine[Any, Any, T]]:
+    @wraps(plan)
+    async def call(self: AsyncStateClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(plan(self._calls, *args, **kwargs))
+
+    return call
+
+
+def _opening(
+    plans: Callable[Concatenate[States, P], SessionPlans],
+) -> Callable[Concatenate[AsyncStateClient, P], AsyncSessionContext]:
+    @wraps(plans)
+    def call(self: AsyncStateClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSessionContext:
+        return AsyncSessionContext(self._run, plans(self._calls, *args, **kwargs))
+
+    return call
+
+
+class AsyncStateClient:
+    """An asyncio client of the daemon beside this process. Tasks of one event loop may share one.
+
+    It can be made anywhere, and belongs to the event loop of its first call. Calls are those of `StateClient`, awaited; a
+    function given to `update` or as `on_conflict` may be async. A cancelled write may or may not have landed.
+    """
+
+    def __init__(self, target: str | None = None, *, timeout_s: float = 5.0, retry: RetryPolicy = _RETRY) -> None:
+        """`target`: host:port or unix:///path; None: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.
+
+        `timeout_s` is the time of a call with all its retries.
+        """
+        self.target = resolve_target(target)
+        self._calls = States(timeout_s, retry)
+        self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    get = _awaiting(States.get)
+    batch_get = _awaiting(States.batch_get)
+    set = _awaiting(States.set)
+    cas = _awaiting(States.cas)
+    delete = _awaiting(States.delete)
+    delete_prefix = _awaiting(States.delete_prefix)
+    touch = _awaiting(States.touch)
+    merge_patch = _awaiting(States.merge_patch)
+    append = _awaiting(States.append)
+    increment = _awaiting(States.increment)
+    transact = _awaiting(States.transact)
+    status = _awaiting(States.status)
+    update = _awaiting(States.update)
+    session = _opening(States.session)
+
+    async def list(
+        self,
+        namespace: str,
+        prefix: str = "",
+        *,
+        keys_only: bool = False,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Entry]:
+        """Entries whose keys begin with `prefix`, in key order, a page at a time as they are asked for.
+
+        `page_size` 0: the daemon's default. `timeout_s` is the time of each page.
+        """
+        token = ""
+        while True:
+            page = self._calls.list_page(
+                namespace, prefix, token, keys_only=keys_only, page_size=page_size, timeout_s=timeout_s
+            )
+            entries, token = await self._run(page)
+            for entry in entries:
+                yield entry
+            if not token:
+                return
+
+    async def close(self) -> None:
+        """Closes the connection. Calls in flight fail."""
+        self._closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, plan: Plan[T]) -> T:
+        resume: Callable[[Any], Effect] = plan.send
+        came: Any = None
+        while True:
+            try:
+                effect = resume(came)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                came = None  # An error has this frame in its traceback: kept here, both would wait for the collector
+            try:
+                resume, came = plan.send, await self._perform(effect)
+            except StateSidecarError as error:
+                resume, came = plan.throw, error
+
+    async def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Attempt():
+                return await self._attempt(effect)
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+                return None
+            case Invoke(function, arguments):
+                returned = function(*arguments)
+                return await returned if inspect.isawaitable(returned) else returned
+            case _:
+                assert_never(effect)
+
+    async def _attempt(self, attempt: Attempt) -> Any:
+        connection = self._borrow()
+        answers = connection.answers
+        try:
+            reply = await connection.rpcs[attempt.rpc](attempt.request, timeout=attempt.timeout_s)
+        except grpc.RpcError as error:
+            raise self._failed(connection, answers, error) from error
+        else:
+            connection.answers += 1
+            return reply
+        finally:
+            connection.in_flight -= 1
+            if connection is not self._connection and connection.in_flight == 0:
+                await connection.channel.close()
+
+    def _failed(self, connection: Connection, answers: int, error: grpc.RpcError) -> StateSidecarError:
+        failure = error_of_rpc(error)
+        if connection.failed(failure, answers) and self._connection is connection:
+            self._connection = None
+        return failure
+
+    def _borrow(self) -> Connection:
+        if self._closed:
+            raise InvalidRequest("CLIENT_CLOSED", "the client is closed")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise InvalidRequest("EVENT_LOOP_CHANGED", "the client belongs to another event loop; make one for this")
+        if self._connection is None:
+            self._connection = Connection(grpc.aio.insecure_channel(self.target, options=OPTIONS))
+        self._connection.in_flight += 1
+        return self._connection
+
+
+class AsyncSessionContext:
+    """A session of an asyncio client, for `async with`."""
+
+    def __init__(self, run: Callable[[Plan[Any]], Coroutine[Any, Any, Any]], plans: SessionPlans) -> None:
+        self._run = run
+        self._plans = plans
+
+    async def __aenter__(self) -> Session:
+        session: Session = await self._run(self._plans.load())
+        return session
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error_type is None:
+            await self._run(self._plans.save())

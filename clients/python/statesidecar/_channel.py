@@ -1,0 +1,55 @@
+"""How both clients reach the daemon."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import grpc
+
+from statesidecar.errors import StateSidecarError
+from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
+from statesidecar.v1.state_service_pb2_grpc import StateServiceStub
+
+DEFAULT_TARGET: Final = "127.0.0.1:7420"
+TARGET_VARIABLE: Final = "STATE_SIDECAR_TARGET"
+_MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+OPTIONS: Final[list[tuple[str, int]]] = [
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.enable_retries", 0),  # One layer retries, and it is _retry.py
+    ("grpc.enable_http_proxy", 0),  # The peer is in the same pod, whatever the environment says about proxies
+    ("grpc.use_local_subchannel_pool", 1),  # A client's connection is its own, and gone when it is closed
+    # A daemon that restarts is back within a second; the library's own minimum is to wait for one, then ever longer.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+def resolve_target(target: str | None) -> str:
+    """What was given, else the environment's, else the daemon's default."""
+    return target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+
+
+class Connection:
+    """A channel with what the clients need to know to distrust it.
+
+    A connection may stay up and bring nothing any more. The kernel notices late or never, so who waited in vain makes a new
+    one, unless others have been answered over this one meanwhile: then the daemon was slow, and the connection is not to
+    blame. The old one is closed when its last call has ended.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        state, admin = StateServiceStub(channel), AdminServiceStub(channel)
+        #: Every RPC by name.
+        self.rpcs: dict[str, Any] = {**vars(state), **vars(admin)}
+        self.answers = 0
+        self.in_flight = 0
+
+    def failed(self, error: StateSidecarError, answers_before: int) -> bool:
+        """Notes how a call ended that began after `answers_before` answers; whether the connection is to be given up."""
+        if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not error.reason:
+            return self.answers == answers_before
+        self.answers += 1
+        return False

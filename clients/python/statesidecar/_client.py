@@ -1,0 +1,198 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
+
+import grpc
+
+from statesidecar._channel import OPTIONS, Connection, resolve_target
+from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
+from statesidecar._retry import RetryPolicy
+from statesidecar._states import Session, SessionPlans, States
+from statesidecar._status import error_of_rpc
+from statesidecar.errors import InvalidRequest, StateSidecarError
+from statesidecar.types import Entry
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_RETRY = RetryPolicy()
+
+
+def _blocking(plan: Callable[Concatenate[States, P], Plan[T]]) -> Callable[Concatenate[StateClient, P], T]:
+    @wraps(plan)
+    def call(self: StateClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(plan(self._calls, *args, **kwargs))
+
+    return call
+
+
+def _opening(
+    plans: Callable[Concatenate[States, P], SessionPlans],
+) -> Callable[Concatenate[StateClient, P], SessionContext]:
+    @wraps(plans)
+    def call(self: StateClient, /, *args: P.args, **kwargs: P.kwargs) -> SessionContext:
+        return SessionContext(self._run, plans(self._calls, *args, **kwargs))
+
+    return call
+
+
+class StateClient:
+    """A blocking client of the daemon beside this process. Threads may share one.
+
+    It connects at its first call, so it may be made before a fork, but not used before one. The calls are those of
+    `statesidecar._calls`, which it shares with the asyncio client.
+    """
+
+    def __init__(self, target: str | None = None, *, timeout_s: float = 5.0, retry: RetryPolicy = _RETRY) -> None:
+        """`target`: host:port or unix:///path; None: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.
+
+        `timeout_s` is the time of a call with all its retries.
+        """
+        self.target = resolve_target(target)
+        self._calls = States(timeout_s, retry)
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._closed = False
+
+    get = _blocking(States.get)
+    batch_get = _blocking(States.batch_get)
+    set = _blocking(States.set)
+    cas = _blocking(States.cas)
+    delete = _blocking(States.delete)
+    delete_prefix = _blocking(States.delete_prefix)
+    touch = _blocking(States.touch)
+    merge_patch = _blocking(States.merge_patch)
+    append = _blocking(States.append)
+    increment = _blocking(States.increment)
+    transact = _blocking(States.transact)
+    status = _blocking(States.status)
+    update = _blocking(States.update)
+    session = _opening(States.session)
+
+    def list(
+        self,
+        namespace: str,
+        prefix: str = "",
+        *,
+        keys_only: bool = False,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> Iterator[Entry]:
+        """Entries whose keys begin with `prefix`, in key order, a page at a time as they are asked for.
+
+        `page_size` 0: the daemon's default. `timeout_s` is the time of each page.
+        """
+        token = ""
+        while True:
+            page = self._calls.list_page(
+                namespace, prefix, token, keys_only=keys_only, page_size=page_size, timeout_s=timeout_s
+            )
+            entries, token = self._run(page)
+            yield from entries
+            if not token:
+                return
+
+    def close(self) -> None:
+        """Closes the connection. Calls in flight fail."""
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, plan: Plan[T]) -> T:
+        resume: Callable[[Any], Effect] = plan.send
+        came: Any = None
+        while True:
+            try:
+                effect = resume(came)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                came = None  # An error has this frame in its traceback: kept here, both would wait for the collector
+            try:
+                resume, came = plan.send, self._perform(effect)
+            except StateSidecarError as error:
+                resume, came = plan.throw, error
+
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Attempt():
+                return self._attempt(effect)
+            case Pause(seconds):
+                time.sleep(seconds)
+                return None
+            case Invoke(function, arguments):
+                return function(*arguments)
+            case _:
+                assert_never(effect)
+
+    def _attempt(self, attempt: Attempt) -> Any:
+        connection = self._borrow()
+        answers = connection.answers
+        try:
+            reply = connection.rpcs[attempt.rpc](attempt.request, timeout=attempt.timeout_s)
+        except grpc.RpcError as error:
+            raise self._failed(connection, answers, error) from error
+        else:
+            connection.answers += 1
+            return reply
+        finally:
+            self._give_back(connection)
+
+    def _borrow(self) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise InvalidRequest("CLIENT_CLOSED", "the client is closed")
+            if self._connection is None:
+                self._connection = Connection(grpc.insecure_channel(self.target, options=OPTIONS))
+            self._connection.in_flight += 1
+            return self._connection
+
+    def _failed(self, connection: Connection, answers: int, error: grpc.RpcError) -> StateSidecarError:
+        failure = error_of_rpc(error)
+        if connection.failed(failure, answers):
+            with self._lock:
+                if self._connection is connection:
+                    self._connection = None
+        return failure
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            connection.in_flight -= 1
+            unused = connection is not self._connection and connection.in_flight == 0
+        if unused:
+            connection.channel.close()
+
+
+class SessionContext:
+    """A session of a blocking client, for `with`."""
+
+    def __init__(self, run: Callable[[Plan[Any]], Any], plans: SessionPlans) -> None:
+        self._run = run
+        self._plans = plans
+
+    def __enter__(self) -> Session:
+        session: Session = self._run(self._plans.load())
+        return session
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error_type is None:
+            self._run(self._plans.save())

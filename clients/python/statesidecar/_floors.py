@@ -1,0 +1,40 @@
+"""The newest version seen of each key: sent with reads, so that a caller reads its own writes through any sidecar."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+_KEYS_MAX: Final = 10_000
+
+
+class Floors:
+    """A bounded, thread-safe memory; a forgotten key costs a possibly older read, never a wrong one."""
+
+    def __init__(self, keys_max: int = _KEYS_MAX) -> None:
+        self._keys_max = keys_max
+        self._versions: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def observe(self, namespace: str, key: str, version: int) -> None:
+        """Remembers `version` unless a newer one is known. 0 is no version."""
+        if version <= 0:
+            return
+        name = (namespace, key)
+        with self._lock:
+            if version > self._versions.get(name, 0):
+                self._versions[name] = version
+            self._versions.move_to_end(name)
+            if len(self._versions) > self._keys_max:
+                self._versions.popitem(last=False)
+
+    def get(self, namespace: str, key: str) -> int:
+        """The newest version seen. 0: none."""
+        with self._lock:
+            return self._versions.get((namespace, key), 0)
+
+    def forget(self, namespace: str, key: str) -> None:
+        """Drops what is known, where the authority has gone back in time."""
+        with self._lock:
+            self._versions.pop((namespace, key), None)

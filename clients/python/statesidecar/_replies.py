@@ -1,0 +1,178 @@
+"""From response messages to results: pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from statesidecar.operations import OperationResult, TransactResult
+from statesidecar.types import (
+    BreakerState,
+    DeletePrefixResult,
+    DeleteResult,
+    Durability,
+    Entry,
+    GetResult,
+    LatencySummary,
+    ServingMode,
+    Status,
+    Tier,
+    TierState,
+    TierStatus,
+    TouchResult,
+    UpdateResult,
+    WriteResult,
+)
+from statesidecar.v1 import admin_service_pb2, types_pb2
+from statesidecar.v1 import state_service_pb2 as pb
+
+
+def entry(message: types_pb2.Entry) -> Entry:
+    """One entry."""
+    return Entry(
+        namespace=message.namespace,
+        key=message.key,
+        value=message.value,
+        version=message.version,
+        content_type=message.content_type,
+        schema_version=message.schema_version,
+        create_time=_time(message, "create_time"),
+        update_time=_time(message, "update_time"),
+        expire_time=_time(message, "expire_time"),
+        labels=dict(message.labels),
+    )
+
+
+def get(reply: pb.GetResponse) -> GetResult:
+    """Of `get`."""
+    return _read(reply, ServingMode(reply.mode))
+
+
+def batch_get(reply: pb.BatchGetResponse) -> list[GetResult]:
+    """Of `batch_get`: each with the weakest mode of all, for that is what the reply says."""
+    mode = ServingMode(reply.mode)
+    return [_read(result, mode) for result in reply.results]
+
+
+def written(reply: pb.SetResponse | pb.CASResponse) -> WriteResult:
+    """Of `set` and `cas`."""
+    return WriteResult(
+        version=reply.version,
+        durability=Durability(reply.durability),
+        mode=ServingMode(reply.mode),
+        expire_time=_time(reply, "expire_time"),
+    )
+
+
+def deleted(reply: pb.DeleteResponse) -> DeleteResult:
+    """Of `delete`."""
+    return DeleteResult(
+        found=reply.found,
+        version=reply.version,
+        durability=Durability(reply.durability),
+        mode=ServingMode(reply.mode),
+    )
+
+
+def deleted_prefix(reply: pb.DeletePrefixResponse) -> DeletePrefixResult:
+    """Of `delete_prefix`."""
+    return DeletePrefixResult(deleted_count=reply.deleted_count, mode=ServingMode(reply.mode))
+
+
+def touched(reply: pb.TouchResponse) -> TouchResult:
+    """Of `touch`."""
+    return TouchResult(found=reply.found, expire_time=_time(reply, "expire_time"), mode=ServingMode(reply.mode))
+
+
+def updated(reply: pb.UpdateResponse) -> UpdateResult:
+    """Of `merge_patch`, `append` and `increment`."""
+    return UpdateResult(
+        version=reply.version,
+        value=reply.value,
+        durability=Durability(reply.durability),
+        mode=ServingMode(reply.mode),
+        expire_time=_time(reply, "expire_time"),
+    )
+
+
+def transacted(reply: pb.TransactResponse) -> TransactResult:
+    """Of `transact`."""
+    return TransactResult(
+        results=tuple(_operation(result) for result in reply.results),
+        version=reply.version,
+        durability=Durability(reply.durability),
+        mode=ServingMode(reply.mode),
+    )
+
+
+def status(reply: admin_service_pb2.GetStatusResponse) -> Status:
+    """Of `status`."""
+    return Status(
+        mode=ServingMode(reply.mode),
+        tiers=tuple(_tier(tier) for tier in reply.tiers),
+        outbox_lag=reply.outbox_lag.ToTimedelta() if reply.HasField("outbox_lag") else None,
+        outbox_pending=reply.outbox_pending,
+        journal_depth=reply.journal_depth,
+        daemon_version=reply.daemon_version,
+        start_time=_time(reply, "start_time"),
+        app=reply.app,
+        draining=reply.draining,
+        requests_in_flight=reply.requests_in_flight,
+        followups_pending=reply.followups_pending,
+    )
+
+
+def _read(reply: pb.GetResponse | pb.BatchGetResult, mode: ServingMode) -> GetResult:
+    return GetResult(
+        entry=entry(reply.entry) if reply.HasField("entry") else None,
+        mode=mode,
+        served_by=Tier(reply.served_by),
+        stale_possible=reply.stale_possible,
+    )
+
+
+def _operation(result: pb.TransactResult) -> OperationResult:
+    match result.WhichOneof("result"):
+        case "set":
+            return written(result.set)
+        case "cas":
+            return written(result.cas)
+        case "delete":
+            return deleted(result.delete)
+        case "update":
+            return updated(result.update)
+        case _:
+            return None
+
+
+def _tier(tier: admin_service_pb2.TierStatus) -> TierStatus:
+    return TierStatus(
+        tier=Tier(tier.tier),
+        url=tier.url,
+        state=TierState(tier.state),
+        breaker=BreakerState(tier.breaker),
+        latency=_latency(tier.latency) if tier.HasField("latency") else None,
+        hit_ratio=tier.hit_ratio if tier.HasField("hit_ratio") else None,
+        lookups=tier.lookups,
+        last_error=tier.last_error,
+        authority=tier.authority,
+        bytes_held=tier.bytes_held,
+    )
+
+
+def _latency(latency: admin_service_pb2.LatencySummary) -> LatencySummary:
+    return LatencySummary(
+        p50_s=latency.p50.ToNanoseconds() / 1e9,
+        p95_s=latency.p95.ToNanoseconds() / 1e9,
+        p99_s=latency.p99.ToNanoseconds() / 1e9,
+        count=latency.count,
+    )
+
+
+def _time(message: Any, field: str) -> datetime | None:
+    if not message.HasField(field):
+        return None
+    timestamp: Timestamp = getattr(message, field)
+    return timestamp.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,92 @@
+"""Sends one request until it is answered or may not be sent again, within its deadline; and remembers versions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import SystemRandom
+from typing import Any, Final
+
+from statesidecar import errors
+from statesidecar._effects import Attempt, Pause, Plan
+from statesidecar._floors import Floors
+from statesidecar._retry import (
+    RetryPolicy,
+    attempt_timeout_s,
+    outcome_open,
+    outcome_unknown,
+    pause_before_retry_s,
+    unknown_outcome,
+)
+from statesidecar.errors import DeadlineExceeded, FailedPrecondition, StateSidecarError, VersionConflict
+from statesidecar.types import Consistency
+
+_RANDOM: Final = SystemRandom()
+
+
+class Sender:
+    """What the calls of one client share."""
+
+    def __init__(
+        self,
+        timeout_s: float,
+        retry: RetryPolicy,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = _RANDOM.random,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._retry = retry
+        self._clock = clock
+        self.random = random
+        self.floors = Floors()
+
+    def _floor(self, namespace: str, key: str, consistency: Consistency) -> int:
+        return 0 if consistency is Consistency.STRONG else self.floors.get(namespace, key)
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return self._clock() + (self._timeout_s if timeout_s is None else timeout_s)
+
+    def _write(self, rpc: str, request: Any, timeout_s: float | None) -> Plan[Any]:
+        try:
+            return (yield from self._send(rpc, request, self._deadline(timeout_s), request_id=request.request_id))
+        except VersionConflict as conflict:
+            # The next CACHED read has to see what this write lost to.
+            self.floors.observe(request.namespace, conflict.key, conflict.current_version or 0)
+            raise
+        except FailedPrecondition as error:
+            if error.reason == errors.EPOCH_CHANGED and rpc in {"CAS", "Delete"}:
+                self.floors.forget(request.namespace, request.key)
+            raise
+
+    def _send(self, rpc: str, request: Any, deadline: float, *, request_id: str | None = None) -> Plan[Any]:
+        """Sends a request until it is answered or may not be sent again. `request_id` None: not a write."""
+        idempotent = request_id != ""
+        maybe_landed = False
+        attempt = 0
+        while True:
+            attempt += 1
+            remaining_s = deadline - self._clock()
+            splits = bool(request_id)
+            try:
+                if remaining_s <= 0:
+                    raise DeadlineExceeded("DEADLINE_EXCEEDED", f"no time left for {rpc}")
+                attempt_s = attempt_timeout_s(remaining_s, attempt=attempt, splits=splits, policy=self._retry)
+                return (yield Attempt(rpc, request, attempt_s))
+            except StateSidecarError as error:
+                pause_s = pause_before_retry_s(
+                    error,
+                    attempt=attempt,
+                    remaining_s=deadline - self._clock(),
+                    idempotent=idempotent,
+                    policy=self._retry,
+                    random=self.random,
+                )
+                if pause_s is None:
+                    if request_id is None:
+                        raise
+                    if not outcome_unknown(error, open_before=maybe_landed):
+                        raise
+                    raise unknown_outcome(error, request_id) from error
+                maybe_landed = maybe_landed or outcome_open(error)
+            yield Pause(pause_s)
