@@ -4,7 +4,7 @@
 - `fill` stores only if that very placeholder is still there.
 - `apply`, by writers after their commit and by the repairer: an older entry is replaced, a placeholder or a cached
   miss is dropped, and where there is nothing it does nothing. A writer never creates.
-- Entries of another generation are misses.
+- Entries of another generation are misses, and its leases void: a cache that went back in time may hold both.
 
 A version guard alone was measured to go stale under eviction, and so did leases with writers that create entries; this
 protocol did not. (Leases: Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable, VersionConflict
+from sidecar.core.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidRequest,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
 from sidecar.core.limits import (
     Limits,
     check_content_type,
@@ -141,9 +148,18 @@ class Writes:
         placement = space.authority()
         progress: PrefixProgress | None = None
         while progress is None or not progress.done:
-            progress = await placement.delete_prefix(
-                namespace, prefix, limit=PREFIX_BATCH, request=request, progress=progress
-            )
+            try:
+                progress = await placement.delete_prefix(
+                    namespace, prefix, limit=PREFIX_BATCH, request=request, progress=progress
+                )
+            except (StoreUnavailable, DeadlineExceeded) as exc:
+                if progress is None or not progress.deleted_count:
+                    raise
+                raise OutcomeUnknown(
+                    f"{progress.deleted_count} keys were deleted when the authority went away: repeat it with the same "
+                    "request_id, and it goes on from there",
+                    metadata={"deleted_count": str(progress.deleted_count)},
+                ) from exc
         return PrefixDeleted(deleted_count=progress.deleted_count, mode=ServingMode.NORMAL)
 
     def _check(self, space: Namespace, operation: Operation) -> None:

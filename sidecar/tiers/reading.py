@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sidecar.core.cache import Fill, Miss
-from sidecar.core.entry import Copy
+from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import DeadlineExceeded, SidecarError
 from sidecar.core.modes import Tier
 from sidecar.core.ports import Ports
@@ -80,7 +80,7 @@ class ReadThrough:
         self._cache.stats.looked_up(len(keys) - len(missing), len(keys))
         if not missing:
             return Found(answers)  # type: ignore[arg-type]  # nothing is missing
-        copies = await self._load(namespace, missing, floors, deadline)
+        copies = await self._load(namespace, missing, floors, now, deadline)
         for miss in missing:
             answers[miss.index] = Answer(copies[miss.key], self._tier)
         return Found(
@@ -106,13 +106,13 @@ class ReadThrough:
         )
 
     async def _load(
-        self, namespace: str, missing: list[_Missing], floors: Sequence[int], deadline: float | None
+        self, namespace: str, missing: list[_Missing], floors: Sequence[int], now: int, deadline: float | None
     ) -> dict[str, Copy | None]:
         """Lead a read of what nobody reads, join those under way, and ask again for what they were too early for."""
         leases = {miss.key: miss.lease for miss in missing if miss.lease is not None}
         own = sorted({miss.key for miss in missing if miss.flight is None})
         copies = await self._lead(namespace, own, leases, deadline) if own else {}
-        late: list[str] = []
+        late: dict[str, None] = {}
         for miss in missing:
             if miss.flight is None:
                 continue
@@ -120,13 +120,12 @@ class ReadThrough:
             # The leader's deadline was its own: who joined asks again, by theirs.
             if miss.flight.error is not None and not isinstance(miss.flight.error, DeadlineExceeded):
                 raise miss.flight.error
-            # A read that began before our call may have missed the very write that our floor names.
-            if miss.flight.landed and _version(miss.flight.copy) >= floors[miss.index]:
+            if _serves(miss.flight, floors[miss.index], now):
                 copies.setdefault(miss.key, miss.flight.copy)
-            elif miss.key not in copies:
-                late.append(miss.key)
+            else:
+                late[miss.key] = None
         if late:
-            copies.update(zip(late, await self._ask(namespace, late, deadline), strict=True))
+            copies.update(zip(late, await self._ask(namespace, list(late), deadline), strict=True))
         return copies
 
     async def _lead(
@@ -153,6 +152,14 @@ class ReadThrough:
         finally:
             self._flights.end(namespace, led, error)
         return copies
+
+
+def _serves(flight: Flight, floor: int, now: int) -> bool:
+    """Whether another's read answers ours: it began before, and may have missed the write that our floor names, or found
+    an entry that has ended since.
+    """
+    copy = flight.copy
+    return flight.landed and _version(copy) >= floor and not (isinstance(copy, Entry) and copy.expired(now))
 
 
 def _version(copy: Copy | None) -> int:

@@ -6,11 +6,18 @@ loads the new state under a lease. It therefore never needs to read what it tell
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from sidecar.core.cache import CacheUnavailable
 from sidecar.core.entry import Tombstone
+from sidecar.core.errors import StoreUnavailable
 from sidecar.core.store import ChangeKind, ChangeRow
 from sidecar.tiers.placement import Placement
 
 CHANGES_PER_ROUND = 1_000
+
+T = TypeVar("T")
 
 
 class Repairer:
@@ -23,12 +30,17 @@ class Repairer:
         self._begun = False
 
     async def check_generation(self) -> None:
-        """Forget everything cached if the cache may have gone back in time. Raises what the authority raises."""
+        """Forget everything cached if the cache may have gone back in time. Raises what the authority raises, and
+        StoreUnavailable while the cache is away.
+        """
         cache = self._placement.cache
-        cache.generation = await self._placement.authority.cache_generation(await cache.backend.identity())
+        identity = await self._heard(cache.backend.identity())
+        cache.generation = await self._placement.authority.cache_generation(identity)
 
     async def round(self) -> bool:
-        """Tell the cache the next changes; whether there may be more. Raises what the authority raises."""
+        """Tell the cache the next changes; whether there may be more. Raises as `check_generation`, and tells them again
+        then: a change that the cache did not hear is not passed over.
+        """
         authority, cache = self._placement.authority, self._placement.cache
         page = await authority.changes(after=self._cursor, limit=CHANGES_PER_ROUND)
         if page.gap and self._begun:
@@ -40,14 +52,19 @@ class Repairer:
         for change in page.changes:
             by_namespace.setdefault(change.namespace, []).append(change)
         for namespace, changes in by_namespace.items():
-            await cache.apply(
-                namespace,
-                [
-                    Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
-                    for change in changes
-                ],
-            )
+            told = [
+                Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
+                for change in changes
+            ]
+            await self._heard(cache.backend.apply(namespace, told, generation=cache.generation))
             if touched := [change.key for change in changes if change.kind is ChangeKind.TOUCH]:
-                await cache.invalidate(namespace, touched)
+                await self._heard(cache.backend.invalidate(namespace, touched))
         self._cursor, self._begun = page.cursor, True
         return len(page.changes) == CHANGES_PER_ROUND
+
+    async def _heard(self, told: Awaitable[T]) -> T:
+        try:
+            return await told
+        except CacheUnavailable as exc:
+            self._placement.cache.stats.failed(exc)
+            raise StoreUnavailable(f"the cache did not hear: {exc}") from exc

@@ -222,6 +222,25 @@ async def test_other_works_share_the_commit_and_keep_their_place(store: SqliteSt
     assert store.commits == before + 1
 
 
+async def test_the_wal_is_bounded_even_where_a_reader_holds_it(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "COMMITS_PER_WAL_CHECK", 1)
+    monkeypatch.setattr(writer, "WAL_BYTES_MAX", 100_000)
+    wal = tmp_path / "state.db-wal"
+    holder = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    holder.execute("BEGIN")
+    holder.execute("SELECT * FROM meta").fetchall()
+
+    await store.commit(put("large", bytes(200_000)))
+    assert wal.stat().st_size > 100_000
+    holder.close()
+    await store.commit(put("another"))
+    assert wal.stat().st_size == 0
+
+    assert await values(store, "another") == [b"value"]
+
+
 async def test_a_deletion_by_prefix_goes_on_where_it_was_after_a_restart(tmp_path: Path, clock: ManualClock) -> None:
     async with opened(tmp_path / "state.db", clock) as store:
         await together(store, *[put(f"a{n}") for n in range(8)], put("b"))

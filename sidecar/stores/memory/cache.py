@@ -21,6 +21,7 @@ SLOT_OVERHEAD_BYTES = 700
 class _Placeholder:
     lease: str
     deadline: int
+    generation: int
 
 
 @dataclass(slots=True)
@@ -70,10 +71,10 @@ class MemoryCache:
                 self._slots.move_to_end(at)
                 return slot.hit
             self._drop(at)
-        elif type(slot) is _Placeholder and now < slot.deadline:
+        elif type(slot) is _Placeholder and now < slot.deadline and slot.generation == generation:
             return Miss(None)
         lease = f"{self._identity}{next(self._leases)}"
-        self._store(at, _Placeholder(lease, now + self._lease_ms))
+        self._store(at, _Placeholder(lease, now + self._lease_ms, generation))
         return Miss(lease)
 
     async def lease(self, namespace: str, keys: Sequence[str], *, generation: int, now: int) -> list[str | None]:
@@ -93,7 +94,12 @@ class MemoryCache:
         for fill in fills:
             at = (namespace, fill.key)
             slot = self._slots.get(at)
-            if isinstance(slot, _Placeholder) and slot.lease == fill.lease and now < slot.deadline:
+            if (
+                isinstance(slot, _Placeholder)
+                and slot.lease == fill.lease
+                and slot.generation == generation
+                and now < slot.deadline
+            ):
                 end = fill.copy.expire_time if isinstance(fill.copy, Entry) else now + self._negative_ms
                 self._store(at, _Held(Hit(fill.copy), generation, end, _size(at, fill.copy)))
                 stored += 1
