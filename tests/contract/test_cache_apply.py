@@ -196,6 +196,24 @@ async def test_what_is_told_over_a_copy_of_another_generation_drops_it(cache: Ca
     assert isinstance(await cache.get(generation=2), Miss)
 
 
+async def test_a_lease_of_another_generation_fills_nothing(cache: CacheUnderTest) -> None:
+    lease = await cache.lease()
+
+    cache.generation = 2
+
+    assert not await cache.fill(NEW, lease)
+    assert isinstance(await cache.get(), Miss)
+
+
+async def test_a_lease_of_another_generation_is_nobodys(cache: CacheUnderTest) -> None:
+    await cache.lease()
+
+    answer = await cache.get(generation=2)
+
+    assert isinstance(answer, Miss)
+    assert answer.lease is not None
+
+
 async def test_a_fill_of_a_new_generation_is_a_hit_of_it_only(cache: CacheUnderTest) -> None:
     cache.generation = 2
     await cache.hold(NEW)

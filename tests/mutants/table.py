@@ -197,6 +197,7 @@ MUTANTS = [
     _cache(wrong_caches.OlderReplacesNewer, "test_an_older_entry_changes_nothing"),
     _cache(wrong_caches.TombstonesNotTold, "test_a_tombstone_hides_an_older_entry"),
     _cache(wrong_caches.OldTombstoneDeletes, "test_an_older_tombstone_changes_nothing"),
+    _cache(wrong_caches.LeaseOfAnyGeneration, "test_a_lease_of_another_generation_fills_nothing"),
     _cache(wrong_caches.GenerationIgnored, "test_a_copy_of_another_generation_is_a_miss"),
     _cache(
         wrong_caches.ApplyKeepsOtherGenerations,

@@ -50,6 +50,17 @@ class FillUnderAnyLease(FillUnguarded):
         return await MemoryCache.fill(self, namespace, own, generation=generation, now=now)
 
 
+class LeaseOfAnyGeneration(MemoryCache):
+    """A placeholder that a rollback brought back still lets its reader fill."""
+
+    async def fill(self, namespace: str, fills: Sequence[Fill], *, generation: int, now: int) -> int:
+        for fill in fills:
+            slot: Any = self._slots.get((namespace, fill.key))
+            if hasattr(slot, "lease"):
+                slot.generation = generation
+        return await super().fill(namespace, fills, generation=generation, now=now)
+
+
 class FillAfterItsDeadline(MemoryCache):
     """A fill does not look at the time."""
 

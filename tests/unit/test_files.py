@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -79,7 +79,9 @@ async def test_nothing_is_left_but_the_object(blobs: FileBlobs, tmp_path: Path) 
 @pytest.mark.parametrize(
     "spoil", [lambda c: c[:-1], lambda c: c + b"x", lambda c: c[:20], lambda c: b"", lambda c: b"X" + c[1:]]
 )
-async def test_a_file_of_another_length_or_form_is_data_loss(blobs: FileBlobs, tmp_path: Path, spoil) -> None:
+async def test_a_file_of_another_length_or_form_is_data_loss(
+    blobs: FileBlobs, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
     await blobs.put("name", bytes(1000))
     path = tmp_path / "cold" / "name"
     path.write_bytes(spoil(path.read_bytes()))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from sidecar.core.cache import Fill, Hit, Miss
-from sidecar.core.entry import Entry
+from sidecar.core.cache import CacheUnavailable, Fill, Hit, Miss
+from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailable
 from sidecar.core.modes import Tier
 from sidecar.core.operations import Put
@@ -53,6 +54,16 @@ class Deployment:
     async def cached(self) -> Hit | Miss:
         [found] = await self.cache.get(NAMESPACE, [KEY], generation=0, now=self.store.now())
         return found
+
+
+class _Deaf(MemoryCache):
+    """A cache that is away."""
+
+    def __init__(self) -> None:
+        super().__init__(bytes_max=0)
+
+    async def apply(self, namespace: str, copies: Sequence[Copy], *, generation: int) -> None:
+        raise CacheUnavailable("away")
 
 
 @pytest.fixture
@@ -162,6 +173,20 @@ async def test_the_repairer_tells_what_a_dead_writer_could_not(deployment: Deplo
     assert await deployment.read() == b"old"
 
     await Repairer(deployment.placement).round()
+
+    assert await deployment.read() == b"new"
+
+
+async def test_the_repairer_tells_again_what_the_cache_did_not_hear(deployment: Deployment) -> None:
+    await deployment.put(b"old")
+    await deployment.put_behind(b"new")
+    repairer = Repairer(deployment.placement)
+    deployment.placement.cache.backend = _Deaf()
+    with pytest.raises(StoreUnavailable):
+        await repairer.round()
+    deployment.placement.cache.backend = deployment.cache
+
+    await repairer.round()
 
     assert await deployment.read() == b"new"
 

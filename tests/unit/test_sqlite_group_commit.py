@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,8 @@ async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore
         yield store
 
 
-async def together(store: SqliteStore, *writes: Write) -> list[Outcome | BaseException]:
-    """Commit in one iteration of the event loop, so in one batch."""
+async def together(store: SqliteStore, *writes: Write) -> list[Any]:
+    """Commit in one iteration of the event loop, so in one batch: an Outcome each, or what was raised."""
     return await asyncio.gather(*[store.commit(one) for one in writes], return_exceptions=True)
 
 

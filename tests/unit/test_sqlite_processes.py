@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sidecar.core.entry import Entry
 from sidecar.core.errors import VersionConflict
 from sidecar.core.operations import Change, Increment, Put, Write, WriteId
 from sidecar.stores.sqlite import SqliteStore
@@ -77,7 +78,7 @@ async def add(path: Path, life: str, count: int) -> None:
 async def guarded(store: SqliteStore) -> int:
     while True:
         (entry,) = await store.get(NAMESPACE, ["counter 0"])
-        value, version = (b"0", 0) if entry is None else (entry.value, entry.version)
+        value, version = (entry.value, entry.version) if isinstance(entry, Entry) else (b"0", 0)
         try:
             put = Put(key="counter 0", value=b"%d" % (int(value) + 1), expected_version=version)
             return (await store.commit(write(put))).version
@@ -89,6 +90,12 @@ def child(function: str, path: Path, *arguments: str) -> subprocess.Popen[bytes]
     command = [sys.executable, str(Path(__file__)), function, str(path), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment)
+
+
+async def entry_of(store: SqliteStore, key: str) -> Entry:
+    (entry,) = await store.get(NAMESPACE, [key])
+    assert isinstance(entry, Entry), key
+    return entry
 
 
 async def test_every_acknowledged_write_survives_kill_9_and_answers_the_same(tmp_path: Path) -> None:
@@ -103,9 +110,9 @@ async def test_every_acknowledged_write_survives_kill_9_and_answers_the_same(tmp
         lines += process.stdout.readlines()
         process.wait()
         process.stdout.close()
-        for request_id, number, version, value in (line.split() for line in lines if line.endswith(b"\n")):
-            assert request_id.decode() not in acknowledged
-            acknowledged[request_id.decode()] = (int(number), int(version), value)
+        for name, *told in (line.split() for line in lines if line.endswith(b"\n")):
+            assert name.decode() not in acknowledged
+            acknowledged[name.decode()] = (int(told[0]), int(told[1]), told[2])
 
     async with opened(path) as store:
         for request_id, (number, version, value) in acknowledged.items():
@@ -113,12 +120,12 @@ async def test_every_acknowledged_write_survives_kill_9_and_answers_the_same(tmp
             assert (outcome.replayed, outcome.version, outcome.results[0].value) == (True, version, value), request_id
         versions = [version for _, version, _ in acknowledged.values()]
         assert len(set(versions)) == len(versions) >= 5 * 150
-        told = Counter(number for number, _, _ in acknowledged.values())
+        told_of = Counter(number for number, _, _ in acknowledged.values())
         for number in range(COUNTERS):
-            (entry,) = await store.get(NAMESPACE, [f"counter {number}"])
+            entry = await entry_of(store, f"counter {number}")
             # Each life can have left 16 writes that were applied and not told.
-            assert told[number] <= int(entry.value) <= told[number] + 5 * 16
-            assert len({value for n, _, value in acknowledged.values() if n == number}) == told[number]
+            assert told_of[number] <= int(entry.value) <= told_of[number] + 5 * 16
+            assert len({value for n, _, value in acknowledged.values() if n == number}) == told_of[number]
 
 
 async def test_two_processes_on_one_file_count_exactly(tmp_path: Path) -> None:
@@ -131,7 +138,7 @@ async def test_two_processes_on_one_file_count_exactly(tmp_path: Path) -> None:
     versions = [int(line) for output in outputs for line in output.split()]
     assert len(versions) == len(set(versions)) == 2 * 8 * 25
     async with opened(path) as store:
-        (entry,) = await store.get(NAMESPACE, ["counter 0"])
+        entry = await entry_of(store, "counter 0")
         assert entry.value == b"%d" % len(versions)
         assert entry.version == max(versions)
         page = await store.changes(after=0, limit=10_000)

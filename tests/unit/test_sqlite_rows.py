@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sidecar.core.entry import Copy, Entry, Tombstone
 from sidecar.core.errors import (
     DataLoss,
+    Decision,
     Defect,
     FailedPrecondition,
     InvalidRequest,
@@ -171,7 +172,7 @@ def test_an_outcome_comes_back_exactly(version: int, results: tuple[OperationRes
     ],
     ids=lambda refusal: type(refusal).__name__,
 )
-def test_a_refusal_comes_back_exactly(refusal: SidecarError) -> None:
+def test_a_refusal_comes_back_exactly(refusal: Decision) -> None:
     found = outcomes.decode("n", request("r"), stored(refusal, request("r")))
 
     assert type(found) is type(refusal)
