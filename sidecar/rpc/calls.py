@@ -6,6 +6,7 @@ A plain wrapper rather than interceptors: it costs nothing on the way of a Get, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
@@ -66,14 +67,14 @@ class Admission:
     def __init__(self, requests_max: int) -> None:
         self.in_flight = 0
         self.draining = False
-        self.refused = 0
         self._requests_max = requests_max
         self._idle = asyncio.Event()
+        self._called = asyncio.Event()
 
     def enter(self) -> None:
         """One call more; DRAINING or QUEUE_FULL. Whoever entered must leave."""
         if self.draining:
-            self.refused += 1
+            self._called.set()
             raise Draining("the daemon is stopping; another is about to take its place", retry_after_s=0.5)
         if self.in_flight >= self._requests_max:
             raise LimitExceeded(f"{self.in_flight} requests are being answered; send fewer at once")
@@ -94,11 +95,19 @@ class Admission:
         self.draining = True
         if self.in_flight:
             await self._idle.wait()
-        for _ in range(int(DEAF_S / QUIET_S)):
-            refused = self.refused
-            await asyncio.sleep(QUIET_S)
-            if self.refused == refused:
-                return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEAF_S):
+                while await self._called_within(QUIET_S):
+                    pass
+
+    async def _called_within(self, seconds: float) -> bool:
+        self._called.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._called.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class Commits:
