@@ -26,7 +26,9 @@ from statesidecar import StateClient
 
 SAMPLE = Path(__file__).parent / "data" / "sample.jsonl"
 LARGER = Path(__file__).parents[3] / "shared" / "data" / "sgd_dialogues.jsonl"
-KILLS = 24
+KILLS_MAX = 24
+TURNS_PER_KILL = 8
+"""At least: a daemon that is killed more often hardly gets to serve."""
 
 
 def main() -> int:
@@ -34,6 +36,9 @@ def main() -> int:
     options = _options()
     with options.data.open() as lines:
         dialogues = [json.loads(line) for line in lines][: options.dialogues]
+    if options.kills is None:
+        turns = sum(len(dialogue["turns"]) for dialogue in dialogues)
+        options.kills = min(KILLS_MAX, turns // TURNS_PER_KILL)
     console = Console()
     console.print(f"{len(dialogues)} dialogues of {options.data.name}, seed {options.seed}")
     start = time.monotonic()
@@ -97,7 +102,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.dialogues", description=__doc__)
     parser.add_argument("--dialogues", type=int, metavar="N", help="only the first N (default: all)")
     parser.add_argument(
-        "--kills", type=int, default=KILLS, metavar="K", help=f"kill -9 of the daemon (default {KILLS})"
+        "--kills", type=int, metavar="K", help=f"kill -9 of the daemon (default: {KILLS_MAX}, fewer for few turns)"
     )
     parser.add_argument(
         "--data",

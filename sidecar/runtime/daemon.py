@@ -74,6 +74,7 @@ class Daemon:
         self.addresses: list[str] = []
         """Where clients dial, with the ports that were bound: `host:port` and `unix:///path`."""
         self._listening = Listening(settings)
+        self._backends: build.Backends | None = None
         self._probes: ProbeServer | None = None
         self._server: grpc.aio.Server | None = None
         self._rounds: list[Rounds] = []
@@ -93,15 +94,15 @@ class Daemon:
         """
         self._listening.lock()
         ports = SystemPorts()
-        self._backends = build.backends(self.settings, ports)
-        await self._backends.open()
-        self._engine = build.engine(self.settings, self._backends, ports)
+        backends = self._backends = build.backends(self.settings, ports)
+        await backends.open()
+        self._engine = build.engine(self.settings, backends, ports)
         self._admission = Admission(self.settings.requests_max)
         self._commits = Commits(self.settings.write_timeout_s)
         self._followups = FollowupQueue(self.settings.followups_max)
         self._report = Report(
             self.settings,
-            backends=self._backends,
+            backends=backends,
             engine=self._engine,
             admission=self._admission,
             followups=self._followups,
@@ -137,7 +138,7 @@ class Daemon:
             await rounds.stop()
         if self._probes is not None:
             self._probes.stop()
-        if hasattr(self, "_backends"):
+        if self._backends is not None:
             await self._backends.close()
         self._listening.release()
         log.info("stopped")
