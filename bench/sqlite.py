@@ -9,7 +9,6 @@ import asyncio
 import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from bench.figures import GroupCommit
 from sidecar.core.operations import Put, Write, WriteId
 from sidecar.runtime.ports import SystemClock
 from sidecar.stores.sqlite import SqliteStore
+from statesidecar._calls import new_request_id
 
 CONCURRENCY = 32
 VALUE = bytes(1024)
@@ -26,7 +26,7 @@ VALUE = bytes(1024)
 
 async def _write(store: SqliteStore, key: str, count: int) -> None:
     for _ in range(count):
-        request_id = uuid.uuid4().hex
+        request_id = new_request_id()
         write = Write(
             namespace="session",
             operations=(Put(key=key, value=VALUE),),

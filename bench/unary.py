@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import uvloop
 
 from bench.figures import Row, percentile
 from bench.processes import daemon, floor
+from statesidecar._calls import new_request_id
 from statesidecar.v1 import state_service_pb2 as pb
 from statesidecar.v1.state_service_pb2_grpc import StateServiceStub
 
@@ -84,14 +84,14 @@ class Side:
                 return pb.GetRequest(namespace=case.namespace, key=case.key)
             case "Set":
                 return pb.SetRequest(
-                    namespace=case.namespace, key=case.key, value=case.value, request_id=uuid.uuid4().hex
+                    namespace=case.namespace, key=case.key, value=case.value, request_id=new_request_id()
                 )
             case _:
                 return pb.CASRequest(
                     namespace=case.namespace,
                     key=case.key,
                     value=case.value,
-                    request_id=uuid.uuid4().hex,
+                    request_id=new_request_id(),
                     expected_version=self._versions.get(case.key, 0),
                 )
 
