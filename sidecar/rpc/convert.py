@@ -82,22 +82,21 @@ def _set_time(field: timestamp_pb2.Timestamp, instant_ms: int) -> None:
 
 def set_response(written: Written, result: OperationResult) -> pb.SetResponse:
     """Of a set."""
-    return pb.SetResponse(
-        version=result.version,
-        durability=wire(written.durability),
-        mode=wire(written.mode),
-        expire_time=optional_timestamp(result.expire_time),
-    )
+    return pb.SetResponse(**_put_fields(written, result))
 
 
 def cas_response(written: Written, result: OperationResult) -> pb.CASResponse:
     """Of a cas."""
-    return pb.CASResponse(
-        version=result.version,
-        durability=wire(written.durability),
-        mode=wire(written.mode),
-        expire_time=optional_timestamp(result.expire_time),
-    )
+    return pb.CASResponse(**_put_fields(written, result))
+
+
+def _put_fields(written: Written, result: OperationResult) -> dict[str, Any]:
+    return {
+        "version": result.version,
+        "durability": wire(written.durability),
+        "mode": wire(written.mode),
+        "expire_time": optional_timestamp(result.expire_time),
+    }
 
 
 def delete_response(written: Written, result: OperationResult) -> pb.DeleteResponse:
