@@ -53,7 +53,8 @@ class Details:
     metadata: dict[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
     conflict: types_pb2.ConflictInfo | None = None
-    violations: list[str] = field(default_factory=list)
+    #: The field and what is wrong with it, each.
+    violations: list[tuple[str, str]] = field(default_factory=list)
 
 
 def error_of_rpc(error: Any) -> StateSidecarError:
@@ -65,7 +66,9 @@ def error_of(code: grpc.StatusCode, message: str, trailing: Iterable[tuple[str, 
     """The error for a status with its trailing metadata."""
     details = next((decode_details(value) for key, value in trailing if key == _DETAILS_KEY), Details())
     cls = ERROR_CLASSES.get((code, details.reason)) or ERROR_CLASSES.get((code, ""), errors.InternalError)
-    text = "; ".join([message or code.name, *(v for v in details.violations if v not in message)])
+    text = "; ".join(
+        [message or code.name, *(f"{at}: {what}" for at, what in details.violations if what not in message)]
+    )
     extra: dict[str, Any] = {}
     if issubclass(cls, errors.Unavailable | errors.LimitExceeded):
         extra["retry_after_s"] = details.retry_after_s
@@ -95,7 +98,7 @@ def decode_details(data: bytes) -> Details:
                     details.retry_after_s = max(0.0, delay.seconds + delay.nanos / 1e9)
                 case "google.rpc.BadRequest":
                     request = _parse(messages["BadRequest"], any_message.value)
-                    details.violations = [f"{v.field}: {v.description}" for v in request.field_violations]
+                    details.violations = [(v.field, v.description) for v in request.field_violations]
                 case "statesidecar.v1.ConflictInfo":
                     details.conflict = types_pb2.ConflictInfo.FromString(any_message.value)
                 case _:
