@@ -13,11 +13,13 @@ from sidecar.core.errors import DeadlineExceeded, OutcomeUnknown, StoreUnavailab
 from sidecar.core.modes import Tier
 from sidecar.core.operations import Put
 from sidecar.core.store import Touch
+from sidecar.runtime import ports
 from sidecar.runtime.ports import SystemPorts
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.reading import Found
 from sidecar.tiers.repair import Repairer
+from tests.support.clock import ManualClock
 from tests.support.factories import NAMESPACE, write
 from tests.support.switched import SwitchedStore
 
@@ -28,11 +30,11 @@ class Deployment:
     """A placement whose store and cache a test can reach around."""
 
     def __init__(self) -> None:
-        ports = SystemPorts()
-        self.truth = MemoryStore(clock=ports.clock)
+        system = SystemPorts()
+        self.truth = MemoryStore(clock=system.clock)
         self.store = SwitchedStore(self.truth)
         self.cache = MemoryCache(bytes_max=1 << 20, identity="a")
-        self.placement = Placement(self.store, tier=Tier.WARM, ports=ports, cache=self.cache)
+        self.placement = Placement(self.store, tier=Tier.WARM, ports=system, cache=self.cache)
 
     async def put(self, value: bytes) -> int:
         return (await self.placement.commit(write(Put(key=KEY, value=value)))).version
@@ -136,6 +138,23 @@ async def test_the_leaders_deadline_is_not_the_joiners(deployment: Deployment) -
     with pytest.raises(DeadlineExceeded):
         await leader
     assert isinstance((await joiner).answers[0].copy, Entry)
+
+
+async def test_a_joined_read_answers_no_entry_that_has_ended_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    monkeypatch.setattr(ports, "SystemClock", lambda: clock)
+    deployment = Deployment()
+    await deployment.truth.commit(write(Put(key=KEY, value=b"1", ttl_ms=10)))
+    hold = deployment.store.hold("get", after=True)
+    early = asyncio.create_task(deployment.get())
+    await hold.reached.wait()
+    clock.advance(10)
+    late = asyncio.create_task(deployment.get())
+    await asyncio.sleep(0)
+    hold.release()
+
+    assert (await late).answers[0].copy is None
+    await early
 
 
 async def test_an_unknown_outcome_leaves_nothing_cached(deployment: Deployment) -> None:
