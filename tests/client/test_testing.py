@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.runtime.locks import LockHeld
 from statesidecar import (
     StateClient,
     Unavailable,
@@ -53,7 +54,7 @@ def test_a_stopped_sidecar_is_unavailable_and_stops_once() -> None:
 def test_what_keeps_a_sidecar_from_starting_is_raised(tmp_path: Path) -> None:
     with (
         sidecar(data_dir=tmp_path),
-        pytest.raises(Exception, match=r"(?i)another|lock|held|use"),
+        pytest.raises(LockHeld),
         sidecar(data_dir=tmp_path),
     ):
         pytest.fail("two daemons on one data directory")

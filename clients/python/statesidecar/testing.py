@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,8 +60,10 @@ class RunningSidecar:
         """Drains and stops it, and closes its clients. Again: does nothing."""
         for client in self._clients:
             client.close()
-        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._loop is not None and self._stopping is not None:
+            # A loop that is closed has stopped by itself: its daemon did not start, and why is raised elsewhere.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
             raise TimeoutError(f"the sidecar did not stop within {_STOP_TIMEOUT_S} s")
