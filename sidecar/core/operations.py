@@ -97,15 +97,22 @@ class Write:
     """Operations on distinct keys of a namespace, all or nothing, with what its policy says about values and expiry.
 
     `deadline` is a monotonic instant in seconds: a store that has not begun by then refuses (DeadlineExceeded).
+    `transaction`: the caller thinks of operations, however few, so a refusal names the one that met it.
     """
 
     namespace: str
     operations: tuple[Operation, ...]
+    transaction: bool = False
     ttl_default_ms: int | None = None
     sliding: bool = False
     value_bytes_max: int
     request: WriteId | None = None
     deadline: float | None = None
+
+    def name_operation(self, index: int, error: SidecarError) -> None:
+        """Put the index of the operation that was refused into the error's metadata, where a caller can use it."""
+        if self.transaction or len(self.operations) > 1:
+            error.metadata["operation"] = str(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +144,7 @@ def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, versio
         try:
             copy, result = _decide_one(write, operation, current.get(operation.key), now, version)
         except SidecarError as exc:
-            if len(write.operations) > 1:
-                exc.metadata["operation"] = str(index)
+            write.name_operation(index, exc)
             raise
         if copy is not None:
             copies.append(copy)

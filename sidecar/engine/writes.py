@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from sidecar.core.errors import (
     DeadlineExceeded,
-    FailedPrecondition,
     InvalidRequest,
     OutcomeUnknown,
     StoreUnavailable,
-    VersionConflict,
 )
 from sidecar.core.limits import (
     Limits,
@@ -45,32 +43,33 @@ class Writes:
         request: WriteId | None = None,
         needs_authority: bool,
         deadline: float | None = None,
+        transaction: bool = False,
     ) -> Written:
-        """Commit operations on distinct keys, all or nothing.
+        """Commit operations on distinct keys, all or nothing; a refusal of a `transaction` names the operation.
 
         `needs_authority`: in an outage the answer is an error whatever the namespace's policy; else, if the policy
         allows it, the write is DISCARDED and says so. Raises InvalidRequest, VersionConflict, FailedPrecondition,
         StoreUnavailable, LimitExceeded, DeadlineExceeded, OutcomeUnknown, DataLoss.
         """
         space = self._namespaces.of(namespace)
-        for index, operation in enumerate(operations):
-            try:
-                self._check(space, operation)
-            except InvalidRequest as exc:
-                if len(operations) > 1:
-                    exc.metadata["operation"] = str(index)
-                raise
-        if request is not None:
-            check_request_id(request.request_id, self._limits)
         write = Write(
             namespace=namespace,
             operations=operations,
+            transaction=transaction,
             ttl_default_ms=space.policy.ttl_ms,
             sliding=space.policy.sliding,
             value_bytes_max=space.policy.value_bytes_max,
             request=request,
             deadline=deadline,
         )
+        for index, operation in enumerate(operations):
+            try:
+                self._check(space, operation)
+            except InvalidRequest as exc:
+                write.name_operation(index, exc)
+                raise
+        if request is not None:
+            check_request_id(request.request_id, self._limits)
         if space.placement is None and not needs_authority and space.passes_through:
             return _discarded(operations)
         placement = space.authority()
@@ -107,12 +106,9 @@ class Writes:
                     metadata={"operation": str(index)},
                 )
             seen.add(operation.key)
-        try:
-            return await self.write(namespace, operations, request=request, needs_authority=True, deadline=deadline)
-        except (VersionConflict, FailedPrecondition, InvalidRequest) as exc:
-            if len(operations) == 1:
-                exc.metadata["operation"] = "0"
-            raise
+        return await self.write(
+            namespace, operations, request=request, needs_authority=True, deadline=deadline, transaction=True
+        )
 
     async def touch(self, namespace: str, key: str, *, ttl_ms: int | None) -> TouchedKey:
         """Move a key's end. Told to the repairers, because it may be earlier than the one that copies know."""

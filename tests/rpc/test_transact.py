@@ -156,3 +156,27 @@ async def test_committed_keys_are_read_back_at_once(daemon: RunningDaemon) -> No
 
     assert a.entry.value == b"new"
     assert not b.HasField("entry")
+
+
+async def test_a_transaction_of_one_names_its_operation_too(daemon: RunningDaemon) -> None:
+    lost = pb.TransactOperation(check=pb.Check(key="key", expected_version=1))
+    keyless = pb.TransactOperation(set=pb.SetRequest(key=""))
+
+    for operation in (lost, keyless):
+        refused = await refusal(daemon.state.Transact(pb.TransactRequest(namespace=NS, operations=[operation])))
+        assert refused.info.metadata["operation"] == "0"
+
+
+async def test_what_no_operation_is_to_blame_for_names_none(daemon: RunningDaemon) -> None:
+    fine = pb.TransactOperation(set=pb.SetRequest(key="key"))
+
+    refused = await refusal(daemon.state.Transact(pb.TransactRequest(namespace="", operations=[fine])))
+
+    assert refused.reason == "NAMESPACE_INVALID"
+    assert "operation" not in refused.info.metadata
+
+
+async def test_a_write_outside_a_transaction_names_no_operation(daemon: RunningDaemon) -> None:
+    refused = await refusal(daemon.state.CAS(pb.CASRequest(namespace=NS, key="key", expected_version=1)))
+
+    assert "operation" not in refused.info.metadata
