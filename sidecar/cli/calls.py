@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from sidecar.cli import output
+
 if TYPE_CHECKING:
     from statesidecar import Durability, ServingMode, StateClient, StateSidecarError
 
@@ -108,6 +110,13 @@ def exit_code_of(mode: ServingMode, durability: Durability | None = None) -> Exi
     if durability is not None and durability.name == "BUFFERED":
         click.echo("BUFFERED: written to the daemon's journal; the authority has not seen it yet.", err=True)
     return Exit.OK
+
+
+def absent(namespace: str, key: str, *, as_json: bool) -> Exit:
+    """Says that there is no entry; in JSON the reply itself does."""
+    if not as_json:
+        click.echo(f"no entry {output.printable(key)} in {output.printable(namespace)}", err=True)
+    return Exit.ABSENT
 
 
 def _after(seconds: float | None) -> str:

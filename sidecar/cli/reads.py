@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidecar.cli import options, output
-from sidecar.cli.calls import Exit, client_for, exit_code_of
+from sidecar.cli.calls import Exit, absent, client_for, exit_code_of
 
 if TYPE_CHECKING:
     from statesidecar import Entry, Status, TierStatus
@@ -104,9 +104,7 @@ def get(
         click.echo("The authority is away: a newer version may exist.", err=True)
     code = exit_code_of(result.mode)
     if code is Exit.OK and entry is None:
-        if not as_json:
-            click.echo(f"no entry {output.printable(key)} in {output.printable(namespace)}", err=True)
-        code = Exit.ABSENT
+        code = absent(namespace, key, as_json=as_json)
     sys.exit(code)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidecar.cli import options, output
-from sidecar.cli.calls import Exit, client_for, exit_code_of
+from sidecar.cli.calls import Exit, absent, client_for, exit_code_of
 
 if TYPE_CHECKING:
     from statesidecar import UpdateResult, WriteResult
@@ -129,7 +129,7 @@ def delete(
     elif result.found and code is Exit.OK:
         click.echo(f"deleted · version {result.version} · {result.durability.name}")
     if not result.found and code is Exit.OK:
-        code = _absent(namespace, key, as_json=as_json)
+        code = absent(namespace, key, as_json=as_json)
     sys.exit(code)
 
 
@@ -150,7 +150,7 @@ def touch(
     elif result.found:
         click.echo(f"expires in {output.expires_in(result.expire_time)}" if result.expire_time else "expires never")
     if not result.found and code is Exit.OK:
-        code = _absent(namespace, key, as_json=as_json)
+        code = absent(namespace, key, as_json=as_json)
     sys.exit(code)
 
 
@@ -211,9 +211,3 @@ def update(
 
 def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-
-
-def _absent(namespace: str, key: str, *, as_json: bool) -> Exit:
-    if not as_json:
-        click.echo(f"no entry {output.printable(key)} in {output.printable(namespace)}", err=True)
-    return Exit.ABSENT

@@ -160,6 +160,8 @@ def store_corrupt(message: str) -> StoreCorrupt:
 
 Decision = VersionConflict | FailedPrecondition | InvalidRequest
 """Refusals that follow from what is stored: definite, and remembered with the request id that met them."""
+DECISIONS = (VersionConflict, FailedPrecondition, InvalidRequest)
+"""The same, for `except`."""
 
 
 def decision_record(error: Decision) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 MINUTE_MS = 60_000
@@ -108,8 +108,3 @@ class PolicyTable:
     def of(self, namespace: str) -> Policy:
         """The policy of a namespace; every name has one."""
         return self._policies.get(namespace, self._default)
-
-
-def with_overrides(kind: Kind, **changes: object) -> Policy:
-    """A preset with some keys changed."""
-    return replace(PRESETS[kind], **changes)  # type: ignore[arg-type]  # keys are checked by the settings' schema

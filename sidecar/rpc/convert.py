@@ -191,8 +191,8 @@ def refuse_outbox(messages: Iterable[types_pb2.OutboxMessage]) -> None:
         raise Unsupported("this release has no outbox: the write was not made", metadata={"operation": "outbox"})
 
 
-def put(request: pb.SetRequest) -> Put:
-    """Of a Set."""
+def put(request: pb.SetRequest | pb.CASRequest) -> Put:
+    """Of a Set, or of a CAS with its guard."""
     refuse_outbox(request.outbox)
     return Put(
         key=request.key,
@@ -201,20 +201,7 @@ def put(request: pb.SetRequest) -> Put:
         schema_version=request.schema_version,
         labels=dict(request.labels),
         ttl_ms=optional_ttl_ms(request),
-    )
-
-
-def guarded_put(request: pb.CASRequest) -> Put:
-    """Of a CAS."""
-    refuse_outbox(request.outbox)
-    return Put(
-        key=request.key,
-        value=request.value,
-        content_type=request.content_type,
-        schema_version=request.schema_version,
-        labels=dict(request.labels),
-        ttl_ms=optional_ttl_ms(request),
-        expected_version=request.expected_version,
+        expected_version=request.expected_version if isinstance(request, pb.CASRequest) else None,
     )
 
 
@@ -300,10 +287,8 @@ def _operation(namespace: str, operation: pb.TransactOperation, index: int) -> O
             field=f"operations[{index}].{which}.request_id",
         )
     match inner:
-        case pb.SetRequest():
+        case pb.SetRequest() | pb.CASRequest():
             return put(inner)
-        case pb.CASRequest():
-            return guarded_put(inner)
         case pb.DeleteRequest():
             return remove(inner)
         case _:

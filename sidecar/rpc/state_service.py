@@ -159,7 +159,7 @@ class StateService(StateServiceServicer):
 
     @rpc
     async def CAS(self, request: pb.CASRequest, context: Context) -> pb.CASResponse:
-        written = await self._write(request, convert.guarded_put(request), context, needs_authority=True)
+        written = await self._write(request, convert.put(request), context, needs_authority=True)
         return convert.cas_response(written, written.results[0])
 
     @rpc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.modes import Durability, ServingMode, Tier, serving_mode
-from sidecar.core.policy import PRESETS, Authority, Kind, OnOutage, Policy, PolicyTable, Reconcile, with_overrides
+from sidecar.core.policy import PRESETS, Authority, Kind, OnOutage, Policy, PolicyTable, Reconcile
 from statesidecar.v1 import types_pb2
 
 
@@ -63,13 +63,6 @@ def test_a_configured_namespace_goes_before_its_preset() -> None:
 
     assert [table.of(name).ttl_ms for name in ("session", "mine", "anything", "default")] == [5, 5, 7, 7]
     assert table.of("system") == PRESETS[Kind.SYSTEM]
-
-
-def test_overrides_change_what_they_name() -> None:
-    policy = with_overrides(Kind.SESSION, ttl_ms=1000)
-
-    assert (policy.ttl_ms, policy.sliding, policy.kind) == (1000, True, Kind.SESSION)
-    assert PRESETS[Kind.SESSION].ttl_ms == 30 * 60 * 1000
 
 
 @pytest.mark.parametrize(

@@ -60,3 +60,10 @@ def test_every_scheme_of_the_contract_is_taken_or_said_to_be_not_in_this_release
         assert f"{scheme}:// is not in this release" in found["msg"]  # one of the two must be
     else:
         assert getattr(tiers, tier) == url
+
+
+def test_overrides_change_what_they_name() -> None:
+    policy = NamespaceSettings(kind=Kind.SESSION, ttl=1).policy("mine")
+
+    assert (policy.ttl_ms, policy.sliding, policy.kind) == (1000, True, Kind.SESSION)
+    assert PRESETS[Kind.SESSION].ttl_ms == 30 * 60 * 1000

@@ -15,15 +15,7 @@ from itertools import islice
 from sortedcontainers import SortedDict
 
 from sidecar.core.entry import Copy, Entry, Tombstone, live, version_of
-from sidecar.core.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    InvalidRequest,
-    VersionConflict,
-    decision_from_record,
-    decision_record,
-    storage_full,
-)
+from sidecar.core.errors import DECISIONS, DeadlineExceeded, decision_from_record, decision_record, storage_full
 from sidecar.core.expiry import touched_expire_time
 from sidecar.core.keys import prefix_end
 from sidecar.core.operations import Write, WriteId, decide
@@ -123,7 +115,7 @@ class MemoryStore:
         current = {operation.key: rows.get(operation.key) for operation in write.operations}
         try:
             decided = decide(write, current, now=now, version=version)
-        except (VersionConflict, FailedPrecondition, InvalidRequest) as exc:
+        except DECISIONS as exc:
             if write.request is not None:
                 self._remember(write.namespace, write.request, decision_record(exc))
             raise

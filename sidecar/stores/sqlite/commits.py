@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.core.entry import Copy, Entry
-from sidecar.core.errors import (
-    DeadlineExceeded,
-    Decision,
-    FailedPrecondition,
-    InvalidRequest,
-    SidecarError,
-    VersionConflict,
-)
+from sidecar.core.errors import DECISIONS, DeadlineExceeded, Decision, SidecarError
 from sidecar.core.operations import Change, Write, WriteId, decide
 from sidecar.core.store import ChangeKind, Outcome, request_id_reused
 from sidecar.stores.sqlite import outcomes, rows
@@ -81,7 +74,7 @@ class _Group:
         states = self._states_of(write)
         try:
             decided = decide(write, states, now=transaction.now, version=transaction.next_version())
-        except (VersionConflict, FailedPrecondition, InvalidRequest) as exc:
+        except DECISIONS as exc:
             # A delayed duplicate must not be applied after its sender was told of the refusal.
             self._record(write, exc)
             raise

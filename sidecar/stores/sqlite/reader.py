@@ -18,6 +18,7 @@ from sidecar.core.errors import DeadlineExceeded, LimitExceeded, SidecarError
 from sidecar.core.ports import Clock
 from sidecar.stores.sqlite.connection import Connector, again
 from sidecar.stores.sqlite.errors import loses_connection
+from sidecar.stores.sqlite.works import settle
 
 Query = Callable[[sqlite3.Connection], Any]
 
@@ -86,12 +87,7 @@ class Readers:
     def _resolve(self, works: Sequence[_Work]) -> None:
         self._waiting -= len(works)
         for work in works:
-            if work.future.done():
-                continue
-            if isinstance(work.answer, BaseException):
-                work.future.set_exception(work.answer)
-            else:
-                work.future.set_result(work.answer)
+            settle(work.future, work.answer)
 
     # In the threads.
 

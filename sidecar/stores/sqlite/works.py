@@ -31,6 +31,16 @@ class Work:
     answer: Any = None
 
 
+def settle(future: asyncio.Future[Any], answer: Any) -> None:
+    """Give the answer to who waits; who has gone is no matter, the work was done all the same."""
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
 def answer(transaction: Transaction, batch: Sequence[Work]) -> None:
     """Do the works in order, writes that follow each other as a group."""
     for are_writes, run in groupby(batch, key=lambda work: type(work.what) is Write):

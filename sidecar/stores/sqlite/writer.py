@@ -26,7 +26,7 @@ from sidecar.stores.sqlite.highwater import HighwaterFile
 from sidecar.stores.sqlite.meta import Meta
 from sidecar.stores.sqlite.preparation import remember
 from sidecar.stores.sqlite.transaction import Transaction
-from sidecar.stores.sqlite.works import Task, Work, answer, size_of
+from sidecar.stores.sqlite.works import Task, Work, answer, settle, size_of
 
 _log = logging.getLogger(__name__)
 
@@ -106,12 +106,7 @@ class Writer:
         for work in batch:
             self._waiting -= 1
             self._waiting_bytes -= work.size
-            if work.future.done():
-                continue  # cancelled: the work was done all the same
-            if isinstance(work.answer, BaseException):
-                work.future.set_exception(work.answer)
-            else:
-                work.future.set_result(work.answer)
+            settle(work.future, work.answer)
 
     # In the thread.
 
