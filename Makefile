@@ -21,6 +21,15 @@ $(STAMP): requirements/setup.txt requirements/dev.txt pyproject.toml clients/pyt
 
 setup: $(STAMP) ## make .venv with all that running, testing and developing need
 
+SERVERS := .servers/.installed
+$(SERVERS): requirements/emulators.txt servers/debian.py | $(STAMP)
+	$(BIN)/python -m servers.debian
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .servers/emulators
+	$(BIN)/uv pip sync --quiet --python .servers/emulators/bin/python --require-hashes requirements/emulators.txt
+	@touch $@
+
+servers: setup $(SERVERS) ## the backend servers that tests and benchmarks start, into .servers
+
 run: setup ## the daemon on embedded defaults, in the foreground, until Ctrl-C
 	@exec $(BIN)/state-sidecar serve
 
@@ -41,22 +50,22 @@ check: setup ## format, lint, types, layers, proto lint and breaking, fresh stub
 	$(BIN)/python tools/check_breaking.py
 	$(BIN)/python tools/check_stubs.py
 	$(BIN)/lint-imports --no-cache | tail -n 3
-	$(BIN)/mypy sidecar clients/python/statesidecar examples bench tools tests
+	$(BIN)/mypy sidecar clients/python/statesidecar examples bench servers tools tests
 	$(BIN)/pytest -q tests/tidy
 
-test: setup ## every test, with what it needs
+test: servers ## every test, with what it needs
 	CI=$${CI:-true} $(BIN)/pytest -q
 
 sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-bench: setup ## side-by-side benchmarks: a table, and bench/results/*.json
+bench: servers ## side-by-side benchmarks: a table, and bench/results/*.json
 	$(BIN)/python -m bench
 
-demo: setup ## real dialogues through a daemon that is killed again and again
+demo: servers ## real dialogues through a daemon that is killed again and again
 	$(BIN)/python -m examples.dialogues
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run protos fmt check test sim bench demo clean
+.PHONY: help setup servers run protos fmt check test sim bench demo clean

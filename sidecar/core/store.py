@@ -35,6 +35,8 @@ class StoreCapabilities:
     """Keys can be listed in order, and deleted by prefix."""
     transactions: bool = True
     """A write may name many keys."""
+    changes: bool = True
+    """Committed changes are told in commit order, each once."""
     value_bytes_max: int | None = None
     """The largest value the backend takes, where it has a bound of its own."""
 

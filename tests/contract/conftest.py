@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.adapters import BLOBS, CACHES, DURABLE_STORES, SPOILABLE_STORES, STORES
+from tests.contract.adapters import (
+    BLOBS,
+    BOUNDED_CACHES,
+    CACHES,
+    DURABLE_STORES,
+    SPOILABLE_STORES,
+    STORES,
+)
 from tests.contract.harnesses import (
     BlobsHarness,
     BlobsUnderTest,
@@ -41,6 +48,13 @@ async def spoilable_store(request: pytest.FixtureRequest, tmp_path: Path) -> Asy
 
 @pytest.fixture(params=CACHES, ids=lambda harness: harness.name)
 async def cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheUnderTest]:
+    harness: CacheHarness = request.param
+    async with harness.opened(tmp_path) as subject:
+        yield subject
+
+
+@pytest.fixture(params=BOUNDED_CACHES, ids=lambda harness: harness.name)
+async def bounded_cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheUnderTest]:
     harness: CacheHarness = request.param
     async with harness.opened(tmp_path) as subject:
         yield subject

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,23 @@ from tests.support.clock import START_MS, ManualClock
 from tests.support.factories import NAMESPACE, write
 
 
+async def _move_clock(store: StoreUnderTest, milliseconds: int) -> None:
+    store.clock.advance(milliseconds)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreHarness:
-    """A kind of store: what it claims, and how one is made in a directory under a clock."""
+    """A kind of store: what it claims, and how one is made in a directory under a clock.
+
+    An adapter to a server takes the directory's name for its own place there; `place` makes and removes that.
+    """
 
     name: str
     durable: bool
     make: Callable[[Path, ManualClock], Store]
+    place: Callable[[Path], AbstractAsyncContextManager[object]] = nullcontext
+    advance: Callable[[StoreUnderTest, int], Awaitable[None]] = _move_clock
+    """Let time pass at the authority, whose clock may be the server's."""
     forget_changes: Callable[[StoreUnderTest], Awaitable[None]]
     """Have all change rows so far become too old to be told."""
     spoil: Callable[[StoreUnderTest, str], Awaitable[None]] | None = None
@@ -33,13 +43,14 @@ class StoreHarness:
     @asynccontextmanager
     async def opened(self, directory: Path) -> AsyncIterator[StoreUnderTest]:
         """An open, empty store; closed afterwards."""
-        clock = ManualClock()
-        subject = StoreUnderTest(harness=self, directory=directory, clock=clock, store=self.make(directory, clock))
-        await subject.store.open()
-        try:
-            yield subject
-        finally:
-            await subject.store.close()
+        async with self.place(directory):
+            clock = ManualClock()
+            subject = StoreUnderTest(harness=self, directory=directory, clock=clock, store=self.make(directory, clock))
+            await subject.store.open()
+            try:
+                yield subject
+            finally:
+                await subject.store.close()
 
 
 @dataclass(kw_only=True)
@@ -53,7 +64,7 @@ class StoreUnderTest:
 
     async def advance(self, milliseconds: int) -> None:
         """Let time pass at the authority."""
-        self.clock.advance(milliseconds)
+        await self.harness.advance(self, milliseconds)
 
     async def reopen(self) -> None:
         """Close, and open what is on disk."""
@@ -131,12 +142,14 @@ class StoreUnderTest:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheHarness:
-    """A kind of cache, and how one of a size is made."""
+    """A kind of cache, and how one of a size is made: empty, whatever others have put on the same server."""
 
     name: str
     make: Callable[[int], Cache]
     lease_ms: int
     negative_ms: int
+    bounded: bool = True
+    """Whether `make` can bound its bytes; the bound of a shared server is its own setting."""
 
     @asynccontextmanager
     async def opened(self, directory: Path) -> AsyncIterator[CacheUnderTest]:
@@ -201,21 +214,26 @@ class CacheUnderTest:
 
 @dataclass(frozen=True, kw_only=True)
 class BlobsHarness:
-    """A kind of blob store, how one is opened in a directory, and how an object's bytes are spoilt behind its back."""
+    """A kind of blob store, how one is opened in a directory, and how an object's bytes are spoilt behind its back.
+
+    An adapter to a server takes the directory's name for its own place there; `place` makes and removes that.
+    """
 
     name: str
     make: Callable[[Path], Blobs]
     spoil: Callable[[Path, str], None]
+    place: Callable[[Path], AbstractAsyncContextManager[object]] = nullcontext
 
     @asynccontextmanager
     async def opened(self, directory: Path) -> AsyncIterator[BlobsUnderTest]:
         """Open and empty; closed afterwards."""
-        subject = BlobsUnderTest(harness=self, directory=directory, blobs=self.make(directory))
-        await subject.blobs.open()
-        try:
-            yield subject
-        finally:
-            await subject.blobs.close()
+        async with self.place(directory):
+            subject = BlobsUnderTest(harness=self, directory=directory, blobs=self.make(directory))
+            await subject.blobs.open()
+            try:
+                yield subject
+            finally:
+                await subject.blobs.close()
 
 
 @dataclass(kw_only=True)

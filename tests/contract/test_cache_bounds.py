@@ -12,7 +12,8 @@ from tests.support.factories import entry, tombstone
 SMALL_BYTES = 64 * 1024
 
 
-async def test_the_bytes_of_many_entries_stay_within_the_bound(cache: CacheUnderTest) -> None:
+async def test_the_bytes_of_many_entries_stay_within_the_bound(bounded_cache: CacheUnderTest) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     for n in range(200):
         await cache.hold(entry(key=f"{n}", value=b"x" * 1024))
@@ -23,7 +24,8 @@ async def test_the_bytes_of_many_entries_stay_within_the_bound(cache: CacheUnder
     assert 10 * 1024 < len(held) * 1024 <= SMALL_BYTES
 
 
-async def test_placeholders_count_too(cache: CacheUnderTest) -> None:
+async def test_placeholders_count_too(bounded_cache: CacheUnderTest) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     leases = [await cache.lease(f"{n}") for n in range(20_000)]
 
@@ -32,7 +34,8 @@ async def test_placeholders_count_too(cache: CacheUnderTest) -> None:
     assert sum(stored) * 32 < SMALL_BYTES
 
 
-async def test_what_was_used_last_stays(cache: CacheUnderTest) -> None:
+async def test_what_was_used_last_stays(bounded_cache: CacheUnderTest) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     await cache.hold(entry(key="favourite"))
     for n in range(500):
@@ -40,7 +43,8 @@ async def test_what_was_used_last_stays(cache: CacheUnderTest) -> None:
         assert await cache.held("favourite") == entry(key="favourite")
 
 
-async def test_a_value_larger_than_the_cache_is_not_held(cache: CacheUnderTest) -> None:
+async def test_a_value_larger_than_the_cache_is_not_held(bounded_cache: CacheUnderTest) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     lease = await cache.lease()
     await cache.fill(entry(value=b"x" * (SMALL_BYTES + 1)), lease)
@@ -50,7 +54,10 @@ async def test_a_value_larger_than_the_cache_is_not_held(cache: CacheUnderTest) 
     assert await cache.held("small") == entry(key="small")
 
 
-async def test_a_replacement_that_outgrows_the_cache_does_not_leave_the_old_value(cache: CacheUnderTest) -> None:
+async def test_a_replacement_that_outgrows_the_cache_does_not_leave_the_old_value(
+    bounded_cache: CacheUnderTest,
+) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     await cache.hold(entry(version=1))
     await cache.apply(entry(version=2, value=b"x" * (SMALL_BYTES + 1)))
@@ -58,7 +65,8 @@ async def test_a_replacement_that_outgrows_the_cache_does_not_leave_the_old_valu
     assert isinstance(await cache.get(), Miss)
 
 
-async def test_a_fill_whose_placeholder_was_pushed_out_is_rejected(cache: CacheUnderTest) -> None:
+async def test_a_fill_whose_placeholder_was_pushed_out_is_rejected(bounded_cache: CacheUnderTest) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     lease = await cache.lease()
     for n in range(500):
@@ -67,7 +75,8 @@ async def test_a_fill_whose_placeholder_was_pushed_out_is_rejected(cache: CacheU
     assert not await cache.fill(entry(), lease)
 
 
-async def test_the_place_of_what_was_forgotten_is_free_again(cache: CacheUnderTest) -> None:
+async def test_the_place_of_what_was_forgotten_is_free_again(bounded_cache: CacheUnderTest) -> None:
+    cache = bounded_cache
     await cache.resize(SMALL_BYTES)
     keys = [f"{n}" for n in range(20)]
     for _ in range(50):
@@ -80,11 +89,12 @@ async def test_the_place_of_what_was_forgotten_is_free_again(cache: CacheUnderTe
     assert [isinstance(await cache.get(key), Hit) for key in keys] == [True] * 20
 
 
-async def test_readers_and_writers_in_any_order_never_leave_a_stale_copy(cache: CacheUnderTest) -> None:
+async def test_readers_and_writers_in_any_order_never_leave_a_stale_copy(bounded_cache: CacheUnderTest) -> None:
     """Each step of a reader (ask, read, fill) and of a writer (commit, tell) alone, in a random order, under eviction.
 
     When nothing is left to be told, every held copy has to be the authority's.
     """
+    cache = bounded_cache
     rng = random.Random(20_270_115)
     for _ in range(60):
         await cache.resize(6_000)

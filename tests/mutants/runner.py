@@ -15,7 +15,7 @@ import pytest
 
 import tests.contract
 
-SUBJECTS = ("store", "durable_store", "spoilable_store", "cache", "blobs")
+SUBJECTS = ("store", "durable_store", "spoilable_store", "cache", "bounded_cache", "blobs")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,9 +66,9 @@ def _reopened(name: str, forget: Callable[[MemoryStore], None], caught_by: str) 
 
 def _cache(kind: Callable[..., Any], caught_by: str) -> Mutant:
     name = getattr(kind, "__name__", "")
-    times = {"lease_ms": MEMORY_CACHE.lease_ms, "negative_ms": MEMORY_CACHE.negative_ms}
+    times: dict[str, Any] = {"lease_ms": MEMORY_CACHE.lease_ms, "negative_ms": MEMORY_CACHE.negative_ms}
     harness = CacheHarness(name=name, make=lambda bytes_max: kind(bytes_max=bytes_max, **times), **times)
-    return Mutant(name=name, subjects=("cache",), harness=harness, caught_by=caught_by)
+    return Mutant(name=name, subjects=("cache", "bounded_cache"), harness=harness, caught_by=caught_by)
 
 
 def _blobs(kind: type[FileBlobs], caught_by: str) -> Mutant:

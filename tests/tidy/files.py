@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("sidecar/", "clients/", "tools/", "bench/", "examples/")
+SOURCES = ("sidecar/", "clients/", "servers/", "tools/", "bench/", "examples/")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/settings.md")
 
 
