@@ -1,4 +1,4 @@
-"""`python -m examples.dialogues`: real conversations on three workers, with a daemon that is killed on the way."""
+"""`python -m examples.dialogues`: real conversations on three workers, with daemons and servers killed on the way."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from examples.dialogues.check import Verdict, compare
+from examples.dialogues.deployment import Deployment, embedded, on_servers
 from examples.dialogues.replay import Figures, Replay
-from examples.dialogues.sidecar_process import SidecarProcess
 from examples.dialogues.worker import NAMESPACE
-from statesidecar import StateClient
+from statesidecar import Consistency, StateClient
 
 SAMPLE = Path(__file__).parent / "data" / "sample.jsonl"
 LARGER = Path(__file__).parents[3] / "shared" / "data" / "sgd_dialogues.jsonl"
+DEPLOYMENTS = {"embedded": embedded, "servers": on_servers}
 KILLS_MAX = 24
 TURNS_PER_KILL = 8
 """At least: a daemon that is killed more often hardly gets to serve."""
@@ -44,28 +45,28 @@ def main() -> int:
     start = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="dialogues-") as directory,
-        SidecarProcess(Path(directory)) as sidecar,
-        StateClient(sidecar.target, timeout_s=20) as client,
+        DEPLOYMENTS[options.tiers](Path(directory)) as deployment,
+        StateClient(deployment.targets[0], timeout_s=20) as client,
     ):
         client.status()  # answers once the daemon does
-        figures = asyncio.run(_replay(sidecar, dialogues, options, console))
+        figures = asyncio.run(_replay(deployment, dialogues, options, console))
         keys = [dialogue["dialogue_id"] for dialogue in dialogues]
-        entries = [client.get(NAMESPACE, key).entry for key in keys]
+        entries = [client.get(NAMESPACE, key, consistency=Consistency.STRONG).entry for key in keys]
     states = {key: entry and json.loads(entry.value) for key, entry in zip(keys, entries, strict=True)}
     verdict = compare(dialogues, states)
     console.print(_table(verdict, figures, time.monotonic() - start))
-    return 0 if verdict.clean and figures.kills == options.kills else 1
+    return 0 if verdict.clean and figures.kills.total() == options.kills else 1
 
 
 async def _replay(
-    sidecar: SidecarProcess, dialogues: Sequence[dict[str, Any]], options: argparse.Namespace, console: Console
+    deployment: Deployment, dialogues: Sequence[dict[str, Any]], options: argparse.Namespace, console: Console
 ) -> Figures:
     turns = sum(len(dialogue["turns"]) for dialogue in dialogues)
     columns = (TextColumn("turns"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("kill -9: {task.fields[kills]}"), console=console) as progress:
         task = progress.add_task("turns", total=turns, kills=0)
         replay = Replay(
-            sidecar,
+            deployment,
             kills=options.kills,
             seed=options.seed,
             on_turn=lambda kills: progress.update(task, advance=1, kills=kills),
@@ -80,7 +81,7 @@ def _table(verdict: Verdict, figures: Figures, seconds: float) -> Table:
     rows = {
         "dialogues": verdict.dialogues,
         "turns": verdict.turns,
-        "kill -9": figures.kills,
+        "kill -9": _counts(figures.kills),
         "turns under way at the kills": figures.turns_hit,
         "turns handled again by a worker": _counts(figures.gave_up),
         "turns lost": verdict.lost,
@@ -102,7 +103,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.dialogues", description=__doc__)
     parser.add_argument("--dialogues", type=int, metavar="N", help="only the first N (default: all)")
     parser.add_argument(
-        "--kills", type=int, metavar="K", help=f"kill -9 of the daemon (default: {KILLS_MAX}, fewer for few turns)"
+        "--tiers",
+        choices=sorted(DEPLOYMENTS),
+        default="embedded",
+        help="one daemon on embedded tiers, or three that share Redis, PostgreSQL and S3 (default: embedded)",
+    )
+    parser.add_argument(
+        "--kills",
+        type=int,
+        metavar="K",
+        help=f"kill -9, of daemons and servers in turn (default: {KILLS_MAX}, fewer for few turns)",
     )
     parser.add_argument(
         "--data",

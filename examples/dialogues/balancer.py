@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -21,13 +21,14 @@ TRY_AGAIN = (Unavailable, DeadlineExceeded, WriteOutcomeUnknown, VersionConflict
 
 
 class Balancer:
-    """Three workers, each a process that handles one turn at a time."""
+    """Three workers, each a process that handles one turn at a time, on the daemon that is its own if there are three."""
 
-    def __init__(self, target: str, on_turn: Callable[[], None]) -> None:
+    def __init__(self, targets: Sequence[str], on_turn: Callable[[], None]) -> None:
         # Not forked: a process that speaks gRPC can't be.
         context = multiprocessing.get_context("spawn")
         self._workers = [
-            ProcessPoolExecutor(1, mp_context=context, initializer=connect, initargs=(target,)) for _ in range(WORKERS)
+            ProcessPoolExecutor(1, mp_context=context, initializer=connect, initargs=(targets[number % len(targets)],))
+            for number in range(WORKERS)
         ]
         self._free = [asyncio.Lock() for _ in self._workers]
         self._on_turn = on_turn

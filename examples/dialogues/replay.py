@@ -1,4 +1,4 @@
-"""The run: several dialogues at once through the workers, and a daemon that is killed on the way."""
+"""The run: several dialogues at once through the workers, and daemons and servers that are killed on the way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from examples.dialogues.balancer import Balancer
-from examples.dialogues.sidecar_process import SidecarProcess
+from examples.dialogues.deployment import Deployment
 
 DIALOGUES_AT_ONCE = 12
 TURN_S = 0.02
@@ -21,9 +21,10 @@ TURN_S = 0.02
 class Figures:
     """What happened on the way."""
 
-    kills: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    """By what was killed."""
     turns_hit: int = 0
-    """Turns that were under way when the daemon was killed."""
+    """Turns that were under way when something was killed."""
     gave_up: Counter[str] = field(default_factory=Counter)
     """Turns whose client had given up, so that a worker began again; by the client's error."""
 
@@ -31,9 +32,9 @@ class Figures:
 class Replay:
     """One replay of all dialogues, with kills at random points of it."""
 
-    def __init__(self, sidecar: SidecarProcess, *, kills: int, seed: int, on_turn: Callable[[int], None]) -> None:
+    def __init__(self, deployment: Deployment, *, kills: int, seed: int, on_turn: Callable[[int], None]) -> None:
         self.figures = Figures()
-        self._sidecar = sidecar
+        self._deployment = deployment
         self._kills = kills
         self._random = random.Random(seed)
         self._on_turn = on_turn
@@ -44,7 +45,7 @@ class Replay:
         """Until every turn is in. Raises an ExceptionGroup when a turn could not be handled."""
         waiting = iter(dialogues)
         turns = sum(len(dialogue["turns"]) for dialogue in dialogues)
-        with Balancer(self._sidecar.target, self._turn_done) as balancer:
+        with Balancer(self._deployment.targets, self._turn_done) as balancer:
 
             async def replay_next() -> None:
                 for dialogue in waiting:
@@ -62,14 +63,16 @@ class Replay:
     async def _kill_again_and_again(self, balancer: Balancer, turns: int) -> None:
         """Spread over the turns, one kill in each equal part of them, at a moment that nobody chose."""
         part = turns / (self._kills + 1)
+        victims = self._deployment.victims
         for number in range(self._kills):
             point = int(part * (number + self._random.random()))
             # At least one turn since the last kill: the daemon is back and writes again.
             await self._reached(max(point, self._done + 1))
             await asyncio.sleep(self._random.uniform(0, TURN_S))
             self.figures.turns_hit += balancer.under_way
-            await asyncio.to_thread(self._sidecar.kill_and_restart)
-            self.figures.kills = self._sidecar.kills
+            name, kill_and_restart = victims[number % len(victims)]
+            await asyncio.to_thread(kill_and_restart)
+            self.figures.kills[name] += 1
 
     async def _reached(self, turns: int) -> None:
         while self._done < turns:
@@ -79,4 +82,4 @@ class Replay:
     def _turn_done(self) -> None:
         self._done += 1
         self._progress.set()
-        self._on_turn(self.figures.kills)
+        self._on_turn(self.figures.kills.total())

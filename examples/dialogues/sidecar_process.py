@@ -13,14 +13,14 @@ STOP_TIMEOUT_S = 30.0
 
 
 class SidecarProcess:
-    """`state-sidecar serve` on a Unix socket, with its data in `directory`."""
+    """`state-sidecar serve` on a Unix socket, with its data in `directory`, and further settings."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.target = f"unix://{directory}/state.sock"
         self._directory = directory
         self._log = directory / "log"
+        self._settings = settings
         self._process = self._start()
-        self.kills = 0
 
     def kill_and_restart(self) -> None:
         """SIGKILL: no drain, no flush, no goodbye."""
@@ -28,11 +28,11 @@ class SidecarProcess:
             raise RuntimeError(f"the daemon ended by itself:\n{self._log.read_text(errors='replace')[-4000:]}")
         self._process.kill()
         self._process.wait()
-        self.kills += 1
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        settings = (f"data_dir={self._directory}/data", f"listen={self.target}", "http_listen=")
+        settings = [f"data_dir={self._directory}/data", f"listen={self.target}", "http_listen="]
+        settings += [f"{name}={value}" for name, value in self._settings.items()]
         command = [sys.executable, "-m", "sidecar", "serve"]
         command += [argument for setting in settings for argument in ("--set", setting)]
         environment = {name: text for name, text in os.environ.items() if not name.startswith("STATE_SIDECAR_")}

@@ -18,6 +18,9 @@ from typing import Protocol
 
 from sidecar.core.entry import Copy
 
+REPAIR_TURN_MS = 3_000
+"""How long a repairer that died or lost its authority keeps others waiting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheCapabilities:
@@ -48,6 +51,13 @@ class Fill:
     key: str
     copy: Copy | None
     lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to tell a cache what its authority changed after the change at `cursor`; None: the cache doesn't know."""
+
+    cursor: int | None
 
 
 class CacheUnavailable(Exception):  # never leaves the tiers: a cache that is away is a miss
@@ -88,6 +98,17 @@ class Cache(Protocol):
 
     async def release(self, namespace: str, leases: Sequence[tuple[str, str]]) -> None:
         """Give back (key, lease) pairs that won't be filled."""
+        ...
+
+    async def claim_repair(self, owner: str, *, generation: int, begin: int | None, now: int) -> Turn | None:
+        """For repairers: the turn, None while another has it. It lasts REPAIR_TURN_MS, and its owner may claim it again.
+
+        A cursor that is not known becomes `begin`; None leaves it so, and gives no turn (but says so by a Turn without).
+        """
+        ...
+
+    async def renew_repair(self, owner: str, *, generation: int, cursor: int, now: int) -> bool:
+        """Keep the cursor up to which all was told, and the turn; False: the turn is another's, or was forgotten."""
         ...
 
     async def close(self) -> None:

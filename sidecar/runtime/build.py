@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sidecar.core.blobs import Blobs
-from sidecar.core.cache import Cache
+from sidecar.core.bus import Bus
+from sidecar.core.cache import Cache, CacheUnavailable
 from sidecar.core.errors import SidecarError
 from sidecar.core.modes import Tier
 from sidecar.core.ports import Ports
@@ -17,31 +21,59 @@ from sidecar.core.store import Store
 from sidecar.engine.engine import Engine
 from sidecar.runtime import parsing
 from sidecar.runtime.settings import Settings
+from sidecar.tiers.near import At, Held, Near
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.stats import TierStats
 
+if TYPE_CHECKING:
+    from sidecar.stores.redis import RedisClient
+
 log = logging.getLogger(__name__)
+
+OPEN_WAIT_S = 1.0
+"""How long a start waits for backends. One that takes longer is opened while the others serve."""
+HOT_TIMEOUT_S = 0.5
+"""What a cache may cost a request that it doesn't answer."""
+CACHED_LIFE_MS_MAX = 30 * 60_000
+"""The longest life of a shared copy; at most half of what the authority's change rows live, which repair it."""
+HELD_OVERHEAD_BYTES = 700
+LOCAL_SCHEMES = frozenset({"memory", "sqlite"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backends:
     """What the URLs name; whoever opens them closes them."""
 
-    hot_store: Store | None
-    cache: Cache | None
-    warm: Store | None
-    cold: Blobs | None
+    hot_store: Store | None = None
+    cache: Cache | None = None
+    bus: Bus | None = None
+    warm: Store | None = None
+    cold: Blobs | None = None
+    redis: RedisClient | None = None
+    _opening: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self) -> None:
-        """Prepare all at once. One that can't be opened is said, and asked again by whoever needs it: we start anyway."""
-        await asyncio.gather(*(_open(name, backend) for name, backend in self._opened()))
+        """Prepare all at once. What can't be opened is said, and asked again by whoever needs it: we start anyway."""
+        loop = asyncio.get_running_loop()
+        wanted: list[tuple[str, Awaitable[object]]] = [(name, backend.open()) for name, backend in self._opened()]
+        if self.cache is not None and self.cache.capabilities.shared:
+            wanted.append(("hot", self.cache.identity()))
+        self._opening.update(loop.create_task(_open(name, opening)) for name, opening in wanted)
+        if self._opening:
+            done, _ = await asyncio.wait(self._opening, timeout=OPEN_WAIT_S)
+            self._opening.difference_update(done)
 
     async def close(self) -> None:
         """Close all, the authority last."""
-        for _, backend in reversed(self._opened()):
-            await backend.close()
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         if self.cache is not None:
             await self.cache.close()
+        for _, backend in reversed(self._opened()):
+            await backend.close()
+        if self.redis is not None:
+            await self.redis.close()
 
     def _opened(self) -> list[tuple[str, Store | Blobs]]:
         named: list[tuple[str, Store | Blobs | None]] = [
@@ -52,22 +84,61 @@ class Backends:
         return [(name, backend) for name, backend in named if backend is not None]
 
 
-async def _open(name: str, backend: Store | Blobs) -> None:
+async def _open(name: str, opening: Awaitable[object]) -> None:
     try:
-        await backend.open()
+        await opening
     except SidecarError as exc:
-        log.error("the %s tier can't be opened: %s", name, exc.message, extra={"reason": exc.reason})  # noqa: TRY400  # the message says all
+        log.error("tiers.%s can't be opened: %s", name, exc.message, extra={"reason": exc.reason})  # noqa: TRY400  # the message says all
+    except CacheUnavailable as exc:
+        log.error("tiers.%s can't be reached: %s", name, exc)  # noqa: TRY400  # the message says all
 
 
 def backends(settings: Settings, ports: Ports) -> Backends:
     """The adapters for the tiers' URLs, not opened yet."""
     urls = settings.tier_urls()
-    return Backends(
-        hot_store=_store(urls.hot, settings, ports),
-        cache=_cache(urls.hot, settings, ports),
-        warm=_store(urls.warm, settings, ports),
-        cold=_blobs(urls.cold),
-    )
+    warm, cold = _store(urls.warm, settings, ports), _blobs(urls.cold, ports)
+    match urlsplit(urls.hot).scheme:
+        case "redis" | "rediss" | "redis+cluster" | "redis+sentinel":
+            from sidecar.stores.redis import RedisBus, RedisCache, RedisClient, RedisStore  # noqa: PLC0415
+            from sidecar.stores.redis.target import parse_target  # noqa: PLC0415
+
+            client = RedisClient(parse_target(urls.hot), clock=ports.clock, timeout_s=HOT_TIMEOUT_S)
+            prefix = cache_prefix(settings, ports)
+            return Backends(
+                hot_store=RedisStore(
+                    client, clock=ports.clock, prefix=app_prefix(settings), queue_max=settings.commit_queue_max
+                ),
+                cache=RedisCache(client, prefix=prefix, life_ms_max=_cached_life_ms(settings)),
+                bus=RedisBus(client, prefix=prefix),
+                warm=warm,
+                cold=cold,
+                redis=client,
+            )
+        case "memcached":
+            from sidecar.stores.memcached import MemcachedCache  # noqa: PLC0415
+            from sidecar.stores.memcached.target import parse_target as parse_memcached  # noqa: PLC0415
+
+            cache = MemcachedCache(
+                parse_memcached(urls.hot),
+                clock=ports.clock,
+                prefix=cache_prefix(settings, ports),
+                life_ms_max=_cached_life_ms(settings),
+                timeout_s=HOT_TIMEOUT_S,
+            )
+            return Backends(cache=cache, warm=warm, cold=cold)
+        case "memory":
+            from sidecar.stores.memory import MemoryCache, MemoryStore  # noqa: PLC0415
+
+            return Backends(
+                hot_store=MemoryStore(clock=ports.clock),
+                cache=MemoryCache(bytes_max=settings.cache_bytes_max, identity=ports.token()),
+                warm=warm,
+                cold=cold,
+            )
+        case "none":
+            return Backends(warm=warm, cold=cold)
+        case scheme:
+            raise AssertionError(f"{scheme}: the settings let through what can't be built")
 
 
 def engine(settings: Settings, opened: Backends, ports: Ports) -> Engine:
@@ -76,8 +147,53 @@ def engine(settings: Settings, opened: Backends, ports: Ports) -> Engine:
     warm = None
     if opened.warm is not None:
         cache_stats = TierStats() if hot is None else hot.stats
-        warm = Placement(opened.warm, tier=Tier.WARM, ports=ports, cache=opened.cache, cache_stats=cache_stats)
+        warm = Placement(
+            opened.warm,
+            tier=Tier.WARM,
+            ports=ports,
+            cache=opened.cache,
+            cache_stats=cache_stats,
+            near=None if opened.bus is None else _near(settings, ports),
+        )
     return Engine(policies=settings.policy_table(), limits=settings.request_limits(), hot=hot, warm=warm)
+
+
+def app_prefix(settings: Settings) -> str:
+    """What begins the names of an app's own data in a shared backend."""
+    return f"state-sidecar/{settings.app}/"
+
+
+def cache_prefix(settings: Settings, ports: Ports) -> str:
+    """What begins the names of cached copies: daemons that share a cache share copies only of one authority's data.
+
+    An authority that is this machine's own gets a name that is new at each start: its copies are nobody else's.
+    """
+    warm = settings.tier_urls().warm
+    parts = urlsplit(warm)
+    own = parts.scheme in LOCAL_SCHEMES
+    authority = (
+        ports.token() if own else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}"
+    )
+    return f"{app_prefix(settings)}{hashlib.sha256(authority.encode()).hexdigest()[:12]}/"
+
+
+def _cached_life_ms(settings: Settings) -> int:
+    return min(CACHED_LIFE_MS_MAX, int(settings.tombstone_retention_s * 1000) // 2)
+
+
+def _near(settings: Settings, ports: Ports) -> Near:
+    from sidecar.stores.memory.tinylfu import TinyLfuMap  # noqa: PLC0415
+
+    def size(at: At, held: Held) -> int:
+        return HELD_OVERHEAD_BYTES + 4 * len(at[1]) + len(held.entry.value)
+
+    table = settings.policy_table()
+
+    def max_age_ms(namespace: str) -> int | None:
+        near = table.of(namespace).near
+        return near.max_age_ms if near.enabled else None
+
+    return Near(TinyLfuMap(settings.near_bytes_max, size), clock=ports.clock, max_age_ms=max_age_ms)
 
 
 def _store(url: str, settings: Settings, ports: Ports) -> Store | None:
@@ -90,30 +206,33 @@ def _store(url: str, settings: Settings, ports: Ports) -> Store | None:
             from sidecar.stores.sqlite import SqliteStore  # noqa: PLC0415
 
             return SqliteStore(_path(url), clock=ports.clock, queue_max=settings.commit_queue_max)
+        case "postgresql":
+            from sidecar.stores.postgres import PostgresStore  # noqa: PLC0415
+            from sidecar.stores.postgres.target import parse_target as parse_postgres  # noqa: PLC0415
+
+            return PostgresStore(parse_postgres(url), clock=ports.clock, queue_max=settings.commit_queue_max)
+        case "dynamodb":
+            from sidecar.stores.dynamodb import DynamoStore  # noqa: PLC0415
+            from sidecar.stores.dynamodb.target import parse_target as parse_dynamodb  # noqa: PLC0415
+
+            return DynamoStore(parse_dynamodb(url), clock=ports.clock, queue_max=settings.commit_queue_max)
         case "none":
             return None
         case scheme:
             raise AssertionError(f"{scheme}: the settings let through what can't be built")
 
 
-def _cache(url: str, settings: Settings, ports: Ports) -> Cache | None:
-    match urlsplit(url).scheme:
-        case "memory":
-            from sidecar.stores.memory import MemoryCache  # noqa: PLC0415
-
-            return MemoryCache(bytes_max=settings.cache_bytes_max, identity=ports.token())
-        case "none":
-            return None
-        case scheme:
-            raise AssertionError(f"{scheme}: the settings let through what can't be built")
-
-
-def _blobs(url: str) -> Blobs | None:
+def _blobs(url: str, ports: Ports) -> Blobs | None:
     match urlsplit(url).scheme:
         case "file":
             from sidecar.stores.files import FileBlobs  # noqa: PLC0415
 
             return FileBlobs(_path(url))
+        case "s3":
+            from sidecar.stores.s3 import S3Blobs  # noqa: PLC0415
+            from sidecar.stores.s3.target import parse_target as parse_s3  # noqa: PLC0415
+
+            return S3Blobs(parse_s3(url), clock=ports.clock)
         case "none":
             return None
         case scheme:

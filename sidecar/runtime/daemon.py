@@ -10,11 +10,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sidecar.core.bus import Bus
+from sidecar.core.ports import Ports
 from sidecar.core.store import SweepOrder
 from sidecar.rpc.admin_service import AdminService, OutboxService
 from sidecar.rpc.calls import Admission, Commits, guarded
 from sidecar.rpc.state_service import StateService
 from sidecar.runtime import build
+from sidecar.runtime.channel import NearChannel
 from sidecar.runtime.http import ProbeServer
 from sidecar.runtime.listening import Listening
 from sidecar.runtime.ports import SystemPorts
@@ -77,7 +80,7 @@ class Daemon:
         self._backends: build.Backends | None = None
         self._probes: ProbeServer | None = None
         self._server: grpc.aio.Server | None = None
-        self._rounds: list[Rounds] = []
+        self._background: list[Rounds | NearChannel] = []
         self._stopped = False
 
     @property
@@ -113,7 +116,7 @@ class Daemon:
         await self._server.start()
         self._listening.restrict()
         self._followups.start()
-        self._start_rounds()
+        self._start_background(backends.bus, ports)
         self._start_probes()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -134,8 +137,8 @@ class Daemon:
         if self._server is not None:
             await self._drain(self._server)
             await self._followups.finish()
-        for rounds in self._rounds:
-            await rounds.stop()
+        for background in self._background:
+            await background.stop()
         if self._probes is not None:
             self._probes.stop()
         if self._backends is not None:
@@ -184,18 +187,22 @@ class Daemon:
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
-    def _start_rounds(self) -> None:
+    def _start_background(self, bus: Bus | None, ports: Ports) -> None:
         order = SweepOrder(
             limit=SWEEP_BATCH,
             tombstone_retention_ms=int(self.settings.tombstone_retention_s * 1000),
             request_retention_ms=int(self.settings.request_id_retention_s * 1000),
         )
         for placement in self._engine.namespaces.placements():
-            self._rounds.append(_sweeps(placement, order, self.settings.sweep_interval_s))
-            if placement.authority.capabilities.shared or placement.cache.backend.capabilities.shared:
-                self._rounds.append(_repairs(placement))
-        for rounds in self._rounds:
-            rounds.start()
+            self._background.append(_sweeps(placement, order, self.settings.sweep_interval_s))
+            shared = placement.authority.capabilities.shared or placement.cache.backend.capabilities.shared
+            if placement.cached and shared:
+                repairer = Repairer(placement, ports)
+                self._background.append(Rounds("cache repair", repairer.round, interval_s=REPAIR_INTERVAL_S))
+            if placement.near is not None and bus is not None:
+                self._background.append(NearChannel(bus, placement.near, ports))
+        for background in self._background:
+            background.start()
 
     def _start_probes(self) -> None:
         if self.settings.http_listen:
@@ -213,13 +220,3 @@ def _sweeps(placement: Placement, order: SweepOrder, interval_s: float) -> Round
         return (await placement.sweep(order)).reached(order.limit)
 
     return Rounds(f"sweep of the {placement.tier.name.lower()} tier", sweep, interval_s=interval_s)
-
-
-def _repairs(placement: Placement) -> Rounds:
-    repairer = Repairer(placement)
-
-    async def repair() -> bool:
-        await repairer.check_generation()
-        return await repairer.round()
-
-    return Rounds("cache repair", repair, interval_s=REPAIR_INTERVAL_S)

@@ -25,6 +25,7 @@ _ISO = re.compile(
     re.ASCII,
 )
 _SECONDS = re.compile(_NUMBER, re.ASCII)
+_SECRET = re.compile("password|secret|token|user|key$", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+) ?([kmg]ib|)", re.ASCII | re.IGNORECASE)
 
 
@@ -110,3 +111,12 @@ def unix_path(address: str) -> Path | None:
 def url_path(url: str) -> Path:
     """The absolute path in `sqlite://PATH` or `file://PATH`; a relative one is seen from the working directory."""
     return Path(url.partition("://")[2]).expanduser().absolute()
+
+
+def without_credentials(url: str) -> str:
+    """A tier's URL as it may be shown: no user, no password, neither before the host nor as a parameter."""
+    scheme, separator, rest = url.partition("://")
+    place, question, query = rest.partition("?")
+    host, slash, path = place.partition("/")
+    kept = [pair for pair in query.split("&") if pair and not _SECRET.search(pair.partition("=")[0])]
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}{question if kept else ''}{'&'.join(kept)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from sidecar import __version__
 from sidecar.core.modes import ServingMode, Tier, serving_mode
@@ -12,6 +11,7 @@ from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
 from sidecar.rpc.convert import duration, timestamp, wire
 from sidecar.runtime.build import Backends
+from sidecar.runtime.parsing import without_credentials
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue
 from sidecar.tiers.stats import TierReport
@@ -67,6 +67,9 @@ class Report:
         """Each configured tier that has figures, hottest first, with the bytes it holds in this process."""
         namespaces = self._engine.namespaces
         held = sum(getattr(backend, "bytes_held", 0) for backend in (self._backends.cache, self._backends.hot_store))
+        if namespaces.warm is not None and namespaces.warm.near is not None:
+            near = namespaces.warm.near
+            yield Tier.NEAR, near.stats.report(), near.bytes_held
         if namespaces.hot is not None:
             yield Tier.HOT, namespaces.hot.stats.report(), held
         elif namespaces.warm is not None and namespaces.warm.cached:
@@ -80,7 +83,7 @@ class Report:
             authority = self._engine.namespaces.warm or self._engine.namespaces.hot
             yield pb.TierStatus(
                 tier=wire(tier),
-                url=_without_credentials(urls.hot if tier is Tier.HOT else urls.warm),
+                url="" if tier is Tier.NEAR else without_credentials(urls.hot if tier is Tier.HOT else urls.warm),
                 state=_state(report),
                 latency=_latency(report),
                 hit_ratio=report.hits / report.lookups if report.lookups else None,
@@ -90,7 +93,7 @@ class Report:
                 bytes_held=held,
             )
         if self._backends.cold is not None:
-            yield pb.TierStatus(tier=wire(Tier.COLD), url=_without_credentials(urls.cold))
+            yield pb.TierStatus(tier=wire(Tier.COLD), url=without_credentials(urls.cold))
 
 
 def _state(report: TierReport) -> pb.TierState:
@@ -104,10 +107,3 @@ def _latency(report: TierReport) -> pb.LatencySummary | None:
         return None
     p50, p95, p99 = (duration(seconds) for seconds in report.percentiles)
     return pb.LatencySummary(p50=p50, p95=p95, p99=p99, count=report.count)
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.username is None and parts.password is None:
-        return url
-    return url.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)

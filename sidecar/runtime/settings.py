@@ -94,6 +94,7 @@ class Settings(Section):
     namespaces: dict[Annotated[str, AfterValidator(_namespace)], NamespaceSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     cache_bytes_max: Bytes = 256 * MIB
+    near_bytes_max: Bytes = 64 * MIB
     write_timeout_s: Seconds = 10.0
     read_timeout_s: Seconds = 5.0
     grace_period_s: Seconds = 20.0
@@ -258,7 +259,9 @@ def _warnings(settings: Settings) -> Iterator[str]:
     for name, namespace in settings.namespaces.items():
         if "reconcile" in namespace.model_fields_set and namespace.on_outage is not OnOutage.BUFFER:
             yield f"namespaces.{name}.reconcile has no effect: only writes kept by on_outage buffer are reconciled"
-        for section in ("checkpoint", "near", "schema_"):
+        if namespace.near.enabled and not urls.hot.startswith("redis"):
+            yield f"namespaces.{name}.near.enabled has no effect: only a hot tier on Redis tells daemons what others changed"
+        for section in ("checkpoint", "schema_"):
             for key in sorted(getattr(namespace, section).model_fields_set):
                 yield f"namespaces.{name}.{section.rstrip('_')}.{key} has no effect yet: it is for a later release"
 

@@ -6,6 +6,7 @@ A key that this release knows but cannot honour is refused: ignoring it silently
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -20,7 +21,17 @@ SCHEMES = {
     "cold": ("file", "s3", "none"),
 }
 """Every scheme of the contract, by tier."""
-BUILT_SCHEMES = frozenset({"memory", "sqlite", "file", "none"})
+TARGETS = {
+    "redis": "sidecar.stores.redis.target",
+    "rediss": "sidecar.stores.redis.target",
+    "redis+cluster": "sidecar.stores.redis.target",
+    "redis+sentinel": "sidecar.stores.redis.target",
+    "memcached": "sidecar.stores.memcached.target",
+    "postgresql": "sidecar.stores.postgres.target",
+    "dynamodb": "sidecar.stores.dynamodb.target",
+    "s3": "sidecar.stores.s3.target",
+}
+"""The module whose `parse_target` reads a backend's URL; imported only when a URL asks for it."""
 MIB = 1024 * 1024
 _LIMITS = Limits()
 
@@ -158,14 +169,13 @@ class TierSettings(Section):
         # Never the URL itself in a message: it may hold a password.
         scheme, separator, rest = url.partition("://")
         known = SCHEMES[info.field_name]
-        built = " or ".join(f"{name}://" for name in known if name in BUILT_SCHEMES)
+        schemes = ", ".join(f"{name}://" for name in known)
         if not separator:
-            raise ValueError(f"not a URL: write {built}")
+            raise ValueError(f"not a URL: write one of {schemes}")
         if scheme not in known:
-            schemes = ", ".join(f"{name}://" for name in known)
-            raise ValueError(f"{scheme}:// is no {info.field_name} tier; known are {schemes}; this release has {built}")
-        if scheme not in BUILT_SCHEMES:
-            raise ValueError(f"{scheme}:// is not in this release: write {built}")
-        if bool(rest) != (scheme in {"sqlite", "file"}):
+            raise ValueError(f"{scheme}:// is no {info.field_name} tier; known are {schemes}")
+        if scheme in TARGETS:
+            import_module(TARGETS[scheme]).parse_target(url)
+        elif bool(rest) != (scheme in {"sqlite", "file"}):
             raise ValueError(f"{scheme}:// takes no more than that" if rest else f"{scheme}:// needs a path after it")
         return url

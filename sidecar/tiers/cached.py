@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.core.cache import Cache, CacheCapabilities, CacheUnavailable, Fill, Hit, Miss
+from sidecar.core.cache import Cache, CacheCapabilities, CacheUnavailable, Fill, Hit, Miss, Turn
 from sidecar.core.entry import Copy
 from sidecar.core.ports import Clock
 from sidecar.tiers.stats import TierStats
@@ -14,16 +14,22 @@ Leases = dict[str, str]
 
 
 class CacheSide:
-    """A cache that is never an error: away, it misses without leases and hears nothing."""
+    """A cache that is never an error: away, it misses without leases and hears nothing.
+
+    The same while its `generation` isn't known (None): what a shared cache holds may be of another time. What nobody else
+    can write is ours from the beginning.
+    """
 
     def __init__(self, cache: Cache, *, clock: Clock, stats: TierStats) -> None:
         self.backend = cache
         self.stats = stats
-        self.generation = 0
+        self.generation: int | None = None if cache.capabilities.shared else 0
         self._monotonic = clock.monotonic
 
     async def look_up(self, namespace: str, keys: Sequence[str], *, now: int) -> Sequence[Hit | Miss]:
         """A hit or a miss for each key."""
+        if self.generation is None:
+            return [Miss(None)] * len(keys)
         start = self._monotonic()
         try:
             found = await self.backend.get(namespace, keys, generation=self.generation, now=now)
@@ -35,6 +41,8 @@ class CacheSide:
 
     async def lease(self, namespace: str, keys: Sequence[str], *, now: int) -> Leases:
         """For a writer: the right to fill those keys that have no copy, and are nobody else's to fill."""
+        if self.generation is None:
+            return {}
         try:
             leases = await self.backend.lease(namespace, keys, generation=self.generation, now=now)
         except CacheUnavailable as exc:
@@ -44,6 +52,8 @@ class CacheSide:
 
     async def fill(self, namespace: str, fills: Sequence[Fill], *, now: int) -> bool:
         """Store under leases; whether all of them still held."""
+        if self.generation is None:
+            return False
         try:
             return await self.backend.fill(namespace, fills, generation=self.generation, now=now) == len(fills)
         except CacheUnavailable as exc:
@@ -51,9 +61,12 @@ class CacheSide:
             return False
 
     async def apply(self, namespace: str, copies: Sequence[Copy]) -> None:
-        """Tell committed states."""
+        """Tell committed states. Where the generation isn't known, nobody else's copies of them are left either."""
         try:
-            await self.backend.apply(namespace, copies, generation=self.generation)
+            if self.generation is None:
+                await self.backend.invalidate(namespace, [copy.key for copy in copies])
+            else:
+                await self.backend.apply(namespace, copies, generation=self.generation)
         except CacheUnavailable as exc:
             self.stats.failed(exc)
 
@@ -102,6 +115,14 @@ class NoCache:
 
     async def release(self, namespace: str, leases: Sequence[tuple[str, str]]) -> None:
         """Nothing."""
+
+    async def claim_repair(self, owner: str, *, generation: int, begin: int | None, now: int) -> Turn | None:  # noqa: ARG002
+        """None: there is nothing to repair."""
+        return None
+
+    async def renew_repair(self, owner: str, *, generation: int, cursor: int, now: int) -> bool:  # noqa: ARG002
+        """No turn was given."""
+        return False
 
     async def close(self) -> None:
         """Nothing."""

@@ -1,7 +1,7 @@
 """Where a namespace's data lives: one authority, and a cache before it. The order of every step is decided here.
 
 Reads: cache, then the authority under single flight; what was found fills the cache under the lease of the miss.
-Writes: lease, commit, then fill or apply. The authority's commit is the truth; a cache that fails is left to the
+Writes: lease, commit, then fill or apply, then announce to the near tiers. The authority's commit is the truth; a cache that fails is left to the
 repairer, for which the authority keeps a row of every change.
 """
 
@@ -16,8 +16,9 @@ from sidecar.core.errors import OutcomeUnknown, SidecarError, StoreCorrupt, Stor
 from sidecar.core.modes import Durability, Tier
 from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Ports
-from sidecar.core.store import Outcome, Page, PrefixProgress, Store, SweepOrder, Swept, Touch, Touched
+from sidecar.core.store import ChangePage, Outcome, Page, PrefixProgress, Store, SweepOrder, Swept, Touch, Touched
 from sidecar.tiers.cached import CacheSide, Leases, NoCache
+from sidecar.tiers.near import Near
 from sidecar.tiers.reading import Answer, Found, ReadThrough
 from sidecar.tiers.stats import TierStats
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class Placement:
-    """An authority with the cache before it."""
+    """An authority with the cache before it, and the near tier before both."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Placement:
         ports: Ports,
         cache: Cache | None = None,
         cache_stats: TierStats | None = None,
+        near: Near | None = None,
     ) -> None:
         self.authority = authority
         self.tier = tier
@@ -44,6 +46,7 @@ class Placement:
             NoCache() if cache is None else cache, clock=ports.clock, stats=cache_stats or TierStats()
         )
         self.cached = cache is not None
+        self.near = near
         self._monotonic = ports.clock.monotonic
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
 
@@ -53,18 +56,41 @@ class Placement:
         """Copies that are at least as new as their floors, from wherever they are."""
         if not self.cached:
             return await self.get_strong(namespace, keys, deadline=deadline)
-        return await self._through.get(
-            namespace,
-            keys,
-            floors,
-            now=self.authority.now(),
-            stale_possible=self.stats.up is False,
-            deadline=deadline,
-        )
+        now, stale_possible = self.authority.now(), self.stats.up is False
+        near = self.near
+        if near is None or not near.serves(namespace):
+            return await self._through.get(
+                namespace, keys, floors, now=now, stale_possible=stale_possible, deadline=deadline
+            )
+        held = near.look_up(namespace, keys, floors, now=now) if near.trusted else [None] * len(keys)
+        rest = [index for index, entry in enumerate(held) if entry is None]
+        reading = near.reading(namespace, [keys[index] for index in rest])
+        found = Found([])
+        if rest:
+            found = await self._through.get(
+                namespace,
+                [keys[index] for index in rest],
+                [floors[index] for index in rest],
+                now=now,
+                stale_possible=stale_possible,
+                deadline=deadline,
+            )
+            near.keep(reading, [answer.copy for answer in found.answers if not answer.stale_possible])
+        return _with_near(held, found, stale_possible=stale_possible)
 
     async def get_cached(self, namespace: str, keys: Sequence[str], floors: Sequence[int]) -> Found:
-        """What can be answered while the authority is away."""
-        return await self._through.get_cached(namespace, keys, floors, now=self.authority.now())
+        """What can be answered while the authority is away: shared copies, else our own."""
+        now = self.authority.now()
+        found = await self._through.get_cached(namespace, keys, floors, now=now)
+        if self.near is None or not self.near.serves(namespace):
+            return found
+        held = self.near.look_up(namespace, keys, floors, now=now)
+        return Found(
+            [
+                Answer(entry, Tier.NEAR, stale_possible=True) if answer.tier is Tier.NONE and entry else answer
+                for entry, answer in zip(held, found.answers, strict=True)
+            ]
+        )
 
     async def get_strong(self, namespace: str, keys: Sequence[str], *, deadline: float | None) -> Found:
         """What the authority says."""
@@ -101,14 +127,23 @@ class Placement:
         try:
             outcome = await self._observed(self.authority.commit(write))
         except OutcomeUnknown:
-            await self.cache.invalidate(namespace, keys)
+            await self._forget(namespace, keys)
             raise
         except SidecarError:
             await self.cache.release(namespace, leases)
             raise
         if self.cached:
             await self._tell(namespace, outcome.copies, leases)
+            self._announce(namespace, [copy.key for copy in outcome.copies])
         return outcome
+
+    def _announce(self, namespace: str, keys: Sequence[str]) -> None:
+        if self.near is not None and keys:
+            self.near.changed(namespace, keys)
+
+    async def _forget(self, namespace: str, keys: Sequence[str]) -> None:
+        await self.cache.invalidate(namespace, keys)
+        self._announce(namespace, keys)
 
     async def _tell(self, namespace: str, copies: Sequence[Copy], leases: Leases) -> None:
         fills: list[Fill] = []
@@ -128,7 +163,7 @@ class Placement:
     async def touch(self, namespace: str, touches: Sequence[Touch], *, announce: bool) -> list[Touched]:
         """Move ends. A cached copy knows only the old end, so it is forgotten."""
         touched = await self._observed(self.authority.touch(namespace, touches, announce=announce))
-        await self.cache.invalidate(namespace, [touch.key for touch in touches])
+        await self._forget(namespace, [touch.key for touch in touches])
         return touched
 
     async def delete_prefix(
@@ -139,7 +174,7 @@ class Placement:
             self.authority.delete_prefix(namespace, prefix, limit=limit, request=request, progress=progress)
         )
         if after.tombstones:
-            await self.cache.apply(namespace, after.tombstones)
+            await self._apply(namespace, after.tombstones)
         return after
 
     async def sweep(self, order: SweepOrder) -> Swept:
@@ -149,8 +184,22 @@ class Placement:
         for tombstone in swept.expired:
             by_namespace.setdefault(tombstone.namespace, []).append(tombstone)
         for namespace, tombstones in by_namespace.items():
-            await self.cache.apply(namespace, tombstones)
+            await self._apply(namespace, tombstones)
         return swept
+
+    async def _apply(self, namespace: str, copies: Sequence[Copy]) -> None:
+        await self.cache.apply(namespace, copies)
+        self._announce(namespace, [copy.key for copy in copies])
+
+    # ---- for the repairer
+
+    async def changes(self, *, after: int | None, limit: int) -> ChangePage:
+        """Change rows of the authority."""
+        return await self._observed(self.authority.changes(after=after, limit=limit))
+
+    async def cache_generation(self, identity: str) -> int:
+        """The generation of the cache called `identity`, by the authority."""
+        return await self._observed(self.authority.cache_generation(identity))
 
     async def _observed(self, operation: Awaitable[T]) -> T:
         start = self._monotonic()
@@ -161,3 +210,12 @@ class Placement:
             raise
         self.stats.succeeded(self._monotonic() - start)
         return result
+
+
+def _with_near(held: Sequence[Entry | None], found: Found, *, stale_possible: bool) -> Found:
+    """The answers in the order that was asked in: from near, and from where the others were found."""
+    others = iter(found.answers)
+    answers = [
+        next(others) if entry is None else Answer(entry, Tier.NEAR, stale_possible=stale_possible) for entry in held
+    ]
+    return Found(answers, fills=found.fills, repairs=found.repairs)

@@ -2,6 +2,9 @@
 
 A repairer tells the cache only that a version exists: older copies, placeholders and cached misses go, the next reader
 loads the new state under a lease. It therefore never needs to read what it tells, and can't bring anything back.
+
+One daemon at a time does it for all that share a cache: whoever claims the turn, which lasts seconds and is renewed. The
+cache keeps the turn with the cursor up to which all was told. A cache that loses it lost more, and gets a new generation.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from typing import TypeVar
 from sidecar.core.cache import CacheUnavailable
 from sidecar.core.entry import Tombstone
 from sidecar.core.errors import StoreUnavailable
-from sidecar.core.store import ChangeKind, ChangeRow
+from sidecar.core.ports import Ports
+from sidecar.core.store import ChangeKind, ChangePage, ChangeRow
 from sidecar.tiers.placement import Placement
 
 CHANGES_PER_ROUND = 1_000
@@ -21,33 +25,73 @@ T = TypeVar("T")
 
 
 class Repairer:
-    """Follows the change rows of a placement's authority into its cache."""
+    """Follows the change rows of a placement's authority into its cache, in turn with those of other daemons."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, ports: Ports) -> None:
         self._placement = placement
-        # From the oldest change that is kept: the writer that died before telling the cache may have been our own pod's.
-        self._cursor = 0
-        self._begun = False
-
-    async def check_generation(self) -> None:
-        """Forget everything cached if the cache may have gone back in time. Raises what the authority raises, and
-        StoreUnavailable while the cache is away.
-        """
-        cache = self._placement.cache
-        identity = await self._heard(cache.backend.identity())
-        cache.generation = await self._placement.authority.cache_generation(identity)
+        self._cache = placement.cache
+        self._token = ports.token
+        self._owner = ports.token()
 
     async def round(self) -> bool:
-        """Tell the cache the next changes; whether there may be more. Raises as `check_generation`, and tells them again
-        then: a change that the cache did not hear is not passed over.
+        """Find out the cache's generation; in our turn, tell it the next changes. Whether there may be more.
+
+        Raises what the authority raises, and StoreUnavailable while the cache is away. A change that the cache did not
+        hear is not passed over: it is told again.
         """
-        authority, cache = self._placement.authority, self._placement.cache
-        page = await authority.changes(after=self._cursor, limit=CHANGES_PER_ROUND)
-        if page.gap and self._begun:
+        cursor = await self._turn()
+        if cursor is None:
+            return False
+        page = await self._placement.changes(after=cursor, limit=CHANGES_PER_ROUND)
+        if page.gap:
             # Changes that nobody can tell any more: every copy may be stale, so none is believed.
-            cache.generation = await authority.cache_generation(f"gap before change {page.cursor}")
-            await self.check_generation()
-        now = authority.now()
+            await self._new_generation()
+            return True
+        await self._tell(page)
+        renewed = await self._heard(
+            self._cache.backend.renew_repair(
+                self._owner, generation=self._generation, cursor=page.cursor, now=self._placement.authority.now()
+            )
+        )
+        return renewed and len(page.changes) == CHANGES_PER_ROUND
+
+    async def _turn(self, *, young_above: int | None = None) -> int | None:
+        """The cursor of our turn in the cache's generation as it is now; None: it is another daemon's turn.
+
+        A generation is used only once the cache keeps a cursor for it, and that is begun at the newest change: so the
+        changes after the cursor are all that what is cached may lack. A cursor that isn't there was perhaps forgotten;
+        then a new generation is begun. `young_above`: one that we raised to, so those above it have not been used.
+        """
+        identity = await self._heard(self._cache.backend.identity())
+        generation = await self._placement.cache_generation(identity)
+        begin = None
+        if young_above is not None and generation > young_above:
+            begin = (await self._placement.changes(after=None, limit=1)).cursor
+        turn = await self._heard(
+            self._cache.backend.claim_repair(
+                self._owner, generation=generation, begin=begin, now=self._placement.authority.now()
+            )
+        )
+        if turn is not None and turn.cursor is None:
+            return await self._turn(young_above=await self._new_generation()) if young_above is None else None
+        if generation != self._cache.generation:
+            self._cache.generation = generation
+            if self._placement.near is not None:
+                self._placement.near.forget_all()
+        return None if turn is None else turn.cursor
+
+    @property
+    def _generation(self) -> int:
+        assert self._cache.generation is not None, "a turn is of a generation"
+        return self._cache.generation
+
+    async def _new_generation(self) -> int:
+        """Another name for the cache makes another generation, and its own name, in the next turn, one more."""
+        self._cache.generation = None
+        return await self._placement.cache_generation(f"forgotten {self._token()}")
+
+    async def _tell(self, page: ChangePage) -> None:
+        cache, now = self._cache, self._placement.authority.now()
         by_namespace: dict[str, list[ChangeRow]] = {}
         for change in page.changes:
             by_namespace.setdefault(change.namespace, []).append(change)
@@ -56,15 +100,15 @@ class Repairer:
                 Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
                 for change in changes
             ]
-            await self._heard(cache.backend.apply(namespace, told, generation=cache.generation))
+            await self._heard(cache.backend.apply(namespace, told, generation=self._generation))
             if touched := [change.key for change in changes if change.kind is ChangeKind.TOUCH]:
                 await self._heard(cache.backend.invalidate(namespace, touched))
-        self._cursor, self._begun = page.cursor, True
-        return len(page.changes) == CHANGES_PER_ROUND
+            if self._placement.near is not None:
+                self._placement.near.changed(namespace, [change.key for change in changes])
 
     async def _heard(self, told: Awaitable[T]) -> T:
         try:
             return await told
         except CacheUnavailable as exc:
-            self._placement.cache.stats.failed(exc)
+            self._cache.stats.failed(exc)
             raise StoreUnavailable(f"the cache did not hear: {exc}") from exc

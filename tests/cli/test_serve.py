@@ -58,7 +58,7 @@ def refused(*arguments: str, cwd: Path, **variables: str) -> tuple[int, str]:
 def test_every_configuration_problem_is_listed_and_nothing_is_opened(tmp_path: Path) -> None:
     (tmp_path / "state.yaml").write_text("app: shop\nlog_levl: debug\n")
 
-    code, told = refused("--set", "requests_max=0", cwd=tmp_path, CONFIG="state.yaml", TIERS__HOT="redis://h")
+    code, told = refused("--set", "requests_max=0", cwd=tmp_path, CONFIG="state.yaml", TIERS__HOT="redis+sentinel://h")
 
     assert code == 64
     heading, *listed = told.splitlines()
@@ -66,7 +66,7 @@ def test_every_configuration_problem_is_listed_and_nothing_is_opened(tmp_path: P
     assert sorted(listed) == [
         "  log_levl (state.yaml): no such setting: did you mean log_level?",
         "  requests_max (--set): must be above 0",
-        "  tiers.hot (STATE_SIDECAR_TIERS__HOT): redis:// is not in this release: write memory:// or none://",
+        "  tiers.hot (STATE_SIDECAR_TIERS__HOT): the primary's name is missing: write redis+sentinel://host:port/NAME",
     ]
     assert not (tmp_path / ".state-sidecar").exists()
 

@@ -1,9 +1,10 @@
 """Many clients of several processes add to a few counters; the totals must be exact, whatever is lost on the way.
 
-    python -m tests.e2e.increments --increments 200 [--clients 64] [--drop 0.05] [--seed 1]
+    python -m tests.e2e.increments --increments 200 [--clients 64] [--drop 0.05] [--seed 1] [--daemons 3]
 
 Each client adds to its counter by Update and, on another key, by compare-and-set in a loop. With `--drop`, a proxy loses
-that share of the daemon's replies after they were sent. Besides the totals, the writes are audited: what a client was
+that share of the daemons' replies after they were sent. With several daemons, they share a Redis and a PostgreSQL, and
+a client's calls go to all of them. Besides the totals, the writes are audited: what a client was
 told of each compare-and-set (applied, conflict) is held against the chain of versions that the key went through.
 """
 
@@ -16,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from statesidecar import AsyncStateClient, Consistency, VersionConflict
+from tests.support.backends import shared_tiers
 from tests.support.process import daemon_process
 from tests.support.proxy import never, running_proxy, some_of
 
@@ -98,38 +101,47 @@ async def add_by_cas(client: AsyncStateClient, counter: int, name: str, incremen
             break
 
 
-async def work(target: str, process: int, clients: int, increments: int) -> Told:
-    """One process's share of the clients, each with a connection of its own."""
+async def work(targets: list[str], process: int, clients: int, increments: int) -> Told:
+    """One process's share of the clients, each with a connection of its own to each of two daemons if there are more."""
     told = Told()
 
     async def one(number: int) -> None:
-        async with AsyncStateClient(target, timeout_s=CALL_TIMEOUT_S) as client:
+        one_daemon, another = targets[number % len(targets)], targets[(number + 1) % len(targets)]
+        async with (
+            AsyncStateClient(one_daemon, timeout_s=CALL_TIMEOUT_S) as client,
+            AsyncStateClient(another, timeout_s=CALL_TIMEOUT_S) as second,
+        ):
             counter = number % KEYS
             await asyncio.gather(
                 add_by_update(client, counter, increments),
-                add_by_cas(client, counter, f"{process}/{number}", increments, told),
+                add_by_cas(second, counter, f"{process}/{number}", increments, told),
             )
 
     await asyncio.gather(*(one(number) for number in range(process, clients, PROCESSES)))
     return told
 
 
-async def run(data_dir: Path, *, clients: int, increments: int, drop: float, seed: int) -> Figures:
-    """A daemon, a proxy and the processes of clients."""
-    with daemon_process(data_dir) as daemon:
-        losing = some_of(drop, Random(seed)) if drop else never
-        async with running_proxy(daemon.target, drop=losing) as proxy:
-            start = time.monotonic()
-            shares = [_process(proxy.target, number, clients, increments) for number in range(PROCESSES)]
-            told = await asyncio.gather(*shares)
-            seconds = time.monotonic() - start
-            dropped, connections = proxy.dropped, proxy.connections
-        async with AsyncStateClient(daemon.target) as client:
+async def run(
+    directory: Path, *, clients: int, increments: int, drop: float, seed: int, daemons: int = 1, **settings: str
+) -> Figures:
+    """Daemons, a proxy before each, and the processes of clients."""
+    losing = some_of(drop, Random(seed)) if drop else never
+    async with AsyncExitStack() as stack:
+        running = [
+            stack.enter_context(daemon_process(directory / f"data-{number}", **settings)) for number in range(daemons)
+        ]
+        proxies = [await stack.enter_async_context(running_proxy(daemon.target, drop=losing)) for daemon in running]
+        targets = ",".join(proxy.target for proxy in proxies)
+        start = time.monotonic()
+        told = await asyncio.gather(*(_process(targets, number, clients, increments) for number in range(PROCESSES)))
+        seconds = time.monotonic() - start
+        async with AsyncStateClient(running[-1].target) as client:
+            dropped, connections = sum(proxy.dropped for proxy in proxies), sum(proxy.connections for proxy in proxies)
             return await _audit(client, told, clients * increments, seconds, dropped, connections)
 
 
-async def _process(target: str, process: int, clients: int, increments: int) -> Told:
-    arguments = [target, str(process), str(clients), str(increments)]
+async def _process(targets: str, process: int, clients: int, increments: int) -> Told:
+    arguments = [targets, str(process), str(clients), str(increments)]
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.e2e.increments", "--share", *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -176,23 +188,29 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--drop", type=float, default=0.0, help="share of replies that are lost, 0 to 1")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--daemons", type=int, default=1, help="more than one share a Redis and a PostgreSQL")
     parser.add_argument(
-        "--share", nargs=4, metavar=("TARGET", "PROCESS", "CLIENTS", "INCREMENTS"), help="one process's"
+        "--share", nargs=4, metavar=("TARGETS", "PROCESS", "CLIENTS", "INCREMENTS"), help="one process's"
     )
     options = parser.parse_args()
     if options.share:
-        target, process, clients, increments = options.share
-        told = asyncio.run(work(target, int(process), int(clients), int(increments)))
+        targets, process, clients, increments = options.share
+        told = asyncio.run(work(targets.split(","), int(process), int(clients), int(increments)))
         json.dump(asdict(told), sys.stdout)
         return 0
-    with tempfile.TemporaryDirectory(prefix="increments-") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="increments-") as directory,
+        shared_tiers() if options.daemons > 1 else nullcontext({}) as settings,
+    ):
         figures = asyncio.run(
             run(
-                Path(directory) / "data",
+                Path(directory),
                 clients=options.clients,
                 increments=options.increments,
                 drop=options.drop,
                 seed=options.seed,
+                daemons=options.daemons,
+                **settings,
             )
         )
     print(json.dumps(asdict(figures), indent=2))

@@ -18,7 +18,7 @@ INCREMENTS = 10
 
 @pytest.mark.timeout(300)
 async def test_totals_are_exact(tmp_path: Path) -> None:
-    figures = await run(tmp_path / "data", clients=CLIENTS, increments=INCREMENTS, drop=0.0, seed=1)
+    figures = await run(tmp_path, clients=CLIENTS, increments=INCREMENTS, drop=0.0, seed=1)
 
     assert figures.exact(), figures
     assert figures.increments == CLIENTS * INCREMENTS
@@ -27,7 +27,7 @@ async def test_totals_are_exact(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 async def test_totals_are_exact_when_5_percent_of_the_replies_are_lost(tmp_path: Path) -> None:
-    figures = await run(tmp_path / "data", clients=CLIENTS, increments=INCREMENTS, drop=0.05, seed=1)
+    figures = await run(tmp_path, clients=CLIENTS, increments=INCREMENTS, drop=0.05, seed=1)
 
     assert figures.exact(), figures
     assert figures.replies_dropped >= CLIENTS * INCREMENTS * 2 * 0.05 / 2

@@ -149,8 +149,8 @@ class Reader:
             down = sidecar.store.link.failed_tick >= begin.tick
             honest = entry is None and lookup.tier is Tier.NONE and lookup.stale_possible and passes and down
         else:
-            normal = mode is ServingMode.NORMAL and lookup.tier in (Tier.HOT, Tier.WARM)
-            degraded = mode is ServingMode.DEGRADED and lookup.tier is Tier.HOT
+            normal = mode is ServingMode.NORMAL and lookup.tier in (Tier.NEAR, Tier.HOT, Tier.WARM)
+            degraded = mode is ServingMode.DEGRADED and lookup.tier in (Tier.NEAR, Tier.HOT)
             honest = (normal and not lookup.stale_possible) or (degraded and lookup.stale_possible)
         self._require(Promise.HONEST_MODE, honest, f"{lookup} (strong: {strong}) since {begin}", f"{namespace}/{key}")
         if mode is ServingMode.PASSTHROUGH:

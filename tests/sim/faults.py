@@ -13,7 +13,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from sidecar.core.cache import CacheCapabilities, CacheUnavailable, Fill, Hit, Miss
+from sidecar.core.cache import CacheCapabilities, CacheUnavailable, Fill, Hit, Miss, Turn
 from sidecar.core.entry import Copy
 from sidecar.core.errors import OutcomeUnknown, SidecarError, StoreUnavailable
 from sidecar.core.operations import Write, WriteId
@@ -114,6 +114,10 @@ class Link:
         if self._is_cut() or (rates.late <= draw < rates.late + rates.after):
             raise self._fail("after", lost(), what)
         return result
+
+    async def travel(self) -> None:
+        """The time that a message takes which nobody waits for."""
+        await self._travel(CALM if self._network.calm else self._rates)
 
     def _is_cut(self) -> bool:
         return self.cut
@@ -293,6 +297,16 @@ class FaultyCache:
 
     async def release(self, namespace: str, leases: Sequence[tuple[str, str]]) -> None:
         await self._call(lambda: self._cache.release(namespace, leases), "release", namespace, leases)
+
+    async def claim_repair(self, owner: str, *, generation: int, begin: int | None, now: int) -> Turn | None:
+        return await self._call(
+            lambda: self._cache.claim_repair(owner, generation=generation, begin=begin, now=now), "claim", generation
+        )
+
+    async def renew_repair(self, owner: str, *, generation: int, cursor: int, now: int) -> bool:
+        return await self._call(
+            lambda: self._cache.renew_repair(owner, generation=generation, cursor=cursor, now=now), "renew", cursor
+        )
 
     async def close(self) -> None:
         pass

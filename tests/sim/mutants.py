@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sidecar.core.cache import CacheUnavailable, Fill, Hit
+from sidecar.core.cache import Fill, Hit, Turn
 from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import OutcomeUnknown, StoreUnavailable, VersionConflict
 from sidecar.core.modes import Durability, ServingMode, Tier
 from sidecar.core.operations import Put, Write
-from sidecar.core.store import Outcome, Touch, Touched
+from sidecar.core.store import ChangePage, Outcome, Touch, Touched
 from sidecar.engine.engine import Engine
 from sidecar.engine.replies import Lookup, Read, Written
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from sidecar.stores.memory.cache import _Held, _size
 from sidecar.tiers.cached import Leases
+from sidecar.tiers.near import Near
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.reading import Found
 from sidecar.tiers.repair import Repairer
@@ -150,29 +152,69 @@ class _CachingDiscards(Placement):
 
 
 class _Hesitant(Repairer):
-    """Follows no changes; the cache hears of commits only from those who made them."""
+    """Tells no changes; the cache hears of commits only from those who made them."""
 
-    async def round(self) -> bool:
-        return False
+    async def _tell(self, page: ChangePage) -> None:
+        pass
 
 
 class _Skipping(Repairer):
     """Goes on to the next changes, though the cache did not hear of these."""
 
-    async def round(self) -> bool:
-        try:
-            return await super().round()
-        except (CacheUnavailable, StoreUnavailable):
-            page = await self._placement.authority.changes(after=self._cursor, limit=1_000)
-            self._cursor = page.cursor
-            return False
+    async def _tell(self, page: ChangePage) -> None:
+        with suppress(StoreUnavailable):
+            await super()._tell(page)
 
 
 class _Trusting(Repairer):
     """The cache is believed whatever happened to it: no generations."""
 
-    async def check_generation(self) -> None:
+    async def _turn(self, *, young_above: int | None = None) -> int | None:
+        generation = self._cache.generation or 1
+        turn = await self._heard(self._cache.backend.claim_repair(self._owner, generation=generation, begin=0, now=0))
+        self._cache.generation = generation
+        return None if turn is None else turn.cursor
+
+    async def _new_generation(self) -> int:
+        newest = await self._placement.changes(after=None, limit=1)
+        await self._cache.backend.renew_repair(self._owner, generation=self._generation, cursor=newest.cursor, now=0)
+        return self._generation
+
+
+class _Credulous(Near):
+    """The channel is trusted though nothing was heard on it for long."""
+
+    @property
+    def trusted(self) -> bool:
+        return True
+
+    def broke(self) -> None:
         pass
+
+
+class _Secretive(Near):
+    """Changes are not announced."""
+
+    def changed(self, namespace: str, keys: Sequence[str]) -> None:
+        self.forget(namespace, keys)
+
+
+class _Nearsighted(Near):
+    """The caller's floor is ignored."""
+
+    def look_up(self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, now: int) -> list[Entry | None]:
+        return super().look_up(namespace, keys, [0] * len(keys), now=now)
+
+
+class _ForgottenCursor(MemoryCache):
+    """Who takes over the turn begins at the newest change."""
+
+    async def claim_repair(self, owner: str, *, generation: int, begin: int | None, now: int) -> Turn | None:
+        turn = self._turns.get(generation)
+        if turn is not None and turn.owner != owner and now >= turn.deadline:
+            self._turns.pop(generation)
+            await super().claim_repair(owner, generation=generation, begin=1 << 40, now=now)
+        return await super().claim_repair(owner, generation=generation, begin=begin, now=now)
 
 
 class _Forgetful(MemoryStore):
@@ -228,6 +270,10 @@ MUTANTS: dict[str, Variant] = {
     "no apply after commit, and no repairer": Variant(placement=_Silent, repairer=_Hesitant),
     "no repairer, and writers die": Variant(repairer=_Hesitant),
     "the repairer skips what the cache did not hear": Variant(repairer=_Skipping),
+    "a turn that is taken over begins at the newest change": Variant(cache=_ForgottenCursor),
+    "the near tier trusts a channel that is silent": Variant(near=_Credulous),
+    "changes are not announced to near tiers": Variant(near=_Secretive),
+    "the near tier ignores floors": Variant(near=_Nearsighted),
     "floors are ignored": Variant(placement=_Floorless),
     "joined reads skip the floor": Variant(placement=_CarelessFlights),
     "unknown is told as conflict": Variant(placement=_LyingConflicts),

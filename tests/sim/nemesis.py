@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -99,6 +100,8 @@ class Nemesis:
         for slot in list(self._cache._slots):
             if self._random.random() < share:
                 self._cache._drop(slot)
+        if self._random.random() < share:
+            self._cache._turns.clear()
 
     async def flush(self) -> None:
         """All is forgotten; whoever flushed can be noticed by the identity."""
@@ -108,9 +111,10 @@ class Nemesis:
     async def rollback(self) -> None:
         """A failover to a replica that lags: the cache is again what it was a moment ago."""
         slots, held = self._cache._slots.copy(), self._cache.bytes_held
+        turns = {generation: replace(turn) for generation, turn in self._cache._turns.items()}
         lag = self._random.choice((5, 100, 1_500, 4_000))
         await sleep(self._random.randint(0, lag))
-        self._cache._slots, self._cache.bytes_held = slots, held
+        self._cache._slots, self._cache.bytes_held, self._cache._turns = slots, held, turns
         self._rename()
 
     def _rename(self) -> None:

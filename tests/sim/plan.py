@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from sidecar.core.policy import Kind, OnOutage, Policy, PolicyTable
+from sidecar.core.policy import Kind, NearPolicy, OnOutage, Policy, PolicyTable
 
+NEAR = NearPolicy(enabled=True)
 POLICIES = PolicyTable(
     {
-        "plain": Policy(),
+        "plain": Policy(near=NEAR),
         "strict": Policy(kind=Kind.PROCESS, on_outage=OnOutage.REJECT),
         "fixed": Policy(ttl_ms=6_000),
-        "sliding": Policy(kind=Kind.SESSION, ttl_ms=8_000, sliding=True),
+        "sliding": Policy(kind=Kind.SESSION, ttl_ms=8_000, sliding=True, near=NEAR),
     }
 )
 ENDLESS, ENDING = ("plain", "strict"), ("fixed", "sliding")
@@ -80,6 +81,11 @@ class Plan:
     sweep_interval_ms: int
     cache_bytes: int
 
+    @property
+    def near_max_age_ms(self) -> int:
+        """So old that announcements and heartbeats alone keep what is near true; but whoever dies can't announce."""
+        return 8_000 if "crash" in self.nemeses else 3_600_000
+
 
 def _rates(random: Random) -> Rates:
     def rate(most: float) -> float:
@@ -110,9 +116,8 @@ def draw(random: Random, *, operations: int) -> Plan:
         think_ms=random.choice((0, 30, 300)),
         request_ids=random.choice((0.5, 0.9, 1.0)),
         starts_down=random.random() < 0.25,
-        # A log of changes that overflows makes repairers see gaps. Not together with restarts: a fresh repairer can't
-        # know what it missed, and relies on a log that outlives every restart.
-        changes_max=30 if not {"crash", "drain"} & set(nemeses) and random.random() < 0.5 else 100_000,
+        # A log of changes that overflows makes repairers see gaps.
+        changes_max=30 if random.random() < 0.3 else 100_000,
         repair_interval_ms=random.choice((300, 1_000)),
         # About five entries, or about sixteen: a small cache evicts all the time.
         cache_bytes=random.choice((4_000, 12_000)),

@@ -21,8 +21,10 @@ from sidecar.engine import followups
 from sidecar.engine.engine import Engine
 from sidecar.engine.followups import Followup
 from sidecar.stores.memory import MemoryCache, MemoryStore
+from sidecar.tiers.near import Near
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.repair import Repairer
+from tests.sim.channel import SimBus, SimChannel, SimHolder
 from tests.sim.faults import FaultyCache, FaultyStore
 from tests.sim.plan import POLICIES
 from tests.sim.scheduler import Event, Process, Scheduler, Task, sleep
@@ -46,6 +48,7 @@ class Variant:
 
     store: type[MemoryStore] = MemoryStore
     cache: type[MemoryCache] = MemoryCache
+    near: type[Near] = Near
     placement: type[Placement] = Placement
     repairer: type[Repairer] | None = Repairer
     engine: Callable[[Engine], Engine] = lambda engine: engine
@@ -55,9 +58,10 @@ class Variant:
 class SimPorts:
     """The engine's outside: `core.ports.Ports`."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
         self.clock: Clock = scheduler.clock
         self._scheduler = scheduler
+        self._name = name
         self._tokens = 0
 
     def signal(self) -> Event:
@@ -65,7 +69,7 @@ class SimPorts:
 
     def token(self) -> str:
         self._tokens += 1
-        return f"token-{self._tokens}"
+        return f"{self._name}-token-{self._tokens}"
 
 
 class Call:
@@ -89,8 +93,10 @@ class Sidecar:
         scheduler: Scheduler,
         store: FaultyStore,
         cache: FaultyCache,
+        bus: SimBus,
         variant: Variant,
         *,
+        near_max_age_ms: int,
         repair_interval_ms: int,
         sweep_interval_ms: int,
     ) -> None:
@@ -99,7 +105,14 @@ class Sidecar:
         self.cache = cache
         self.process = Process(name)
         self.draining = False
-        self.placement = variant.placement(store, tier=Tier.WARM, ports=SimPorts(scheduler), cache=cache)
+        ports = SimPorts(scheduler, name)
+        self.held = SimHolder()
+        self.near = variant.near(
+            self.held,
+            clock=scheduler.clock,
+            max_age_ms=lambda namespace: near_max_age_ms if POLICIES.of(namespace).near.enabled else None,
+        )
+        self.placement = variant.placement(store, tier=Tier.WARM, ports=ports, cache=cache, near=self.near)
         self.engine = variant.engine(Engine(policies=POLICIES, limits=Limits(), hot=None, warm=self.placement))
         self.calls: dict[int, Call] = {}
         self._scheduler = scheduler
@@ -107,14 +120,11 @@ class Sidecar:
         self._working = False
         self._background: list[Task] = []
         if variant.repairer is not None:
-            repairer = variant.repairer(self.placement)
-
-            async def repair() -> bool:
-                await repairer.check_generation()
-                return await repairer.round()
-
-            self._background.append(scheduler.spawn(self.process, self._rounds(repair, repair_interval_ms)))
+            repairer = variant.repairer(self.placement, ports)
+            self._background.append(scheduler.spawn(self.process, self._rounds(repairer.round, repair_interval_ms)))
         self._background.append(scheduler.spawn(self.process, self._rounds(self._sweep, sweep_interval_ms)))
+        self._channel = SimChannel(bus, self.near, cache.link, scheduler, self.process, name)
+        self._talking = scheduler.spawn(self.process, self._channel.talk())
 
     # ---- calls
 
@@ -186,10 +196,13 @@ class Sidecar:
     async def drain(self, patience_ms: int) -> bool:
         """Admit nothing, answer what was admitted, finish followups and rounds; whether that was done in time."""
         self.draining = True
+        self._scheduler.cancel(self._talking)
+        self._channel.deafen()
         limit = self._scheduler.clock.monotonic() + patience_ms / 1000
         while self.process.tasks and self._scheduler.clock.monotonic() < limit:
             [oldest, *_] = self.process.tasks.values()
             await oldest.done.wait(patience_ms)
+        await self._channel.finish()
         return not self.process.tasks
 
     @property

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from sidecar.core.entry import Entry
+from sidecar.core.entry import Copy, Entry
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.core.operations import Change
 from sidecar.engine import writes
 from sidecar.stores.memory.cache import _Held
+from tests.sim.channel import SimBus
 from tests.sim.clients import Fleet, Key, Keys
 from tests.sim.faults import FaultyCache, FaultyStore, Link, Network
 from tests.sim.nemesis import Nemesis
@@ -60,6 +61,7 @@ class World:
         self.network = Network(self.scheduler, self.random)
         self.store = variant.store(clock=self.scheduler.clock, changes_max=self.plan.changes_max)
         self.cache = variant.cache(bytes_max=self.plan.cache_bytes, identity="cache-0-", shared=True)
+        self.bus = SimBus()
         self.fleet = Fleet()
         self.keys = Keys(self.plan)
         self.harness = Process("harness")
@@ -79,7 +81,9 @@ class World:
             self.scheduler,
             store,
             cache,
+            self.bus,
             self.variant,
+            near_max_age_ms=self.plan.near_max_age_ms,
             repair_interval_ms=self.plan.repair_interval_ms,
             sweep_interval_ms=self.plan.sweep_interval_ms,
         )
@@ -170,27 +174,36 @@ class World:
         for (namespace, key), slot in self.cache._slots.items():
             if not isinstance(slot, _Held) or slot.generation != generation:
                 continue
-            if slot.expire_time is not None and slot.expire_time <= now:
-                continue
-            held, true = slot.hit.copy, self.truth.current(namespace, key)
-            if isinstance(held, Entry) and true is not None and true.ttl_ms is not None:
-                # A sliding entry's copy may know an earlier end: then it is gone earlier, and asked for again.
-                assert held.expire_time is not None
-                same = true.matches(replace(held, expire_time=true.expire_time)) and held.expire_time <= (
-                    true.expire_time or 0
-                )
-            else:
-                same = (
-                    true.matches(held)
-                    if isinstance(held, Entry) and true
-                    else (held is None or not isinstance(held, Entry)) and true is None
-                )
-            self.ledger.require(
-                Promise.CACHE_FORGETS_NOT_LIES,
-                same,
-                f"after {CALM_MS} ms of calm the cache holds {held}, the authority {true}",
-                f"{namespace}/{key}",
+            if slot.expire_time is None or slot.expire_time > now:
+                self._compare_copy("the cache", namespace, key, slot.hit.copy, now)
+        for sidecar in self.fleet.places:
+            for namespace, key in sidecar.held if sidecar.near.trusted else ():
+                [entry] = sidecar.near.look_up(namespace, [key], [0], now=now)
+                if entry is not None:
+                    self._compare_copy(f"{sidecar.name}'s near tier", namespace, key, entry, now)
+
+    def _compare_copy(self, holder: str, namespace: str, key: str, held: Copy | None, now: int) -> None:
+        if isinstance(held, Entry) and held.expired(now):
+            return
+        true = self.truth.current(namespace, key)
+        if isinstance(held, Entry) and true is not None and true.ttl_ms is not None:
+            # A sliding entry's copy may know an earlier end: then it is gone earlier, and asked for again.
+            assert held.expire_time is not None
+            same = true.matches(replace(held, expire_time=true.expire_time)) and held.expire_time <= (
+                true.expire_time or 0
             )
+        else:
+            same = (
+                true.matches(held)
+                if isinstance(held, Entry) and true
+                else (held is None or not isinstance(held, Entry)) and true is None
+            )
+        self.ledger.require(
+            Promise.CACHE_FORGETS_NOT_LIES,
+            same,
+            f"after {CALM_MS} ms of calm {holder} holds {held}, the authority {true}",
+            f"{namespace}/{key}",
+        )
 
     async def _serves(self, sidecar: Sidecar, keys: list[Key]) -> None:
         """A CACHED read without a floor shows what the authority has; a STRONG one works."""
@@ -202,7 +215,9 @@ class World:
             begin = self.truth.now()
             cached = await client.read(sidecar, [at], [0], strong=False)
             normal = (
-                cached is not None and cached[0].mode is ServingMode.NORMAL and cached[0].tier in (Tier.HOT, Tier.WARM)
+                cached is not None
+                and cached[0].mode is ServingMode.NORMAL
+                and cached[0].tier in (Tier.NEAR, Tier.HOT, Tier.WARM)
             )
             promise = Promise.STARTS_ANYWAY if self.plan.starts_down else Promise.HONEST_MODE
             self.ledger.require(

@@ -33,8 +33,14 @@ class Deployment:
         system = SystemPorts()
         self.truth = MemoryStore(clock=system.clock)
         self.store = SwitchedStore(self.truth)
-        self.cache = MemoryCache(bytes_max=1 << 20, identity="a")
+        self.cache = MemoryCache(bytes_max=1 << 20, identity="a", shared=True)
         self.placement = Placement(self.store, tier=Tier.WARM, ports=system, cache=self.cache)
+        self.repairer = Repairer(self.placement, system)
+
+    async def repair(self) -> None:
+        """Rounds until there is nothing more to tell."""
+        while await self.repairer.round():
+            pass
 
     async def put(self, value: bytes) -> int:
         return (await self.placement.commit(write(Put(key=KEY, value=value)))).version
@@ -54,23 +60,27 @@ class Deployment:
         return copy.value if isinstance(copy, Entry) else None
 
     async def cached(self) -> Hit | Miss:
-        [found] = await self.cache.get(NAMESPACE, [KEY], generation=0, now=self.store.now())
+        generation = self.placement.cache.generation or 0
+        [found] = await self.cache.get(NAMESPACE, [KEY], generation=generation, now=self.store.now())
         return found
 
 
 class _Deaf(MemoryCache):
-    """A cache that is away."""
+    """A cache that hears nothing."""
 
-    def __init__(self) -> None:
-        super().__init__(bytes_max=0)
+    def __init__(self, cache: MemoryCache) -> None:
+        super().__init__(bytes_max=0, identity="a")
+        self._turns = cache._turns
 
     async def apply(self, namespace: str, copies: Sequence[Copy], *, generation: int) -> None:
         raise CacheUnavailable("away")
 
 
 @pytest.fixture
-def deployment() -> Deployment:
-    return Deployment()
+async def deployment() -> Deployment:
+    deployment = Deployment()
+    await deployment.repair()
+    return deployment
 
 
 async def test_what_was_written_stays_hot(deployment: Deployment) -> None:
@@ -191,7 +201,7 @@ async def test_the_repairer_tells_what_a_dead_writer_could_not(deployment: Deplo
     await deployment.put_behind(b"new")
     assert await deployment.read() == b"old"
 
-    await Repairer(deployment.placement).round()
+    await deployment.repair()
 
     assert await deployment.read() == b"new"
 
@@ -199,13 +209,12 @@ async def test_the_repairer_tells_what_a_dead_writer_could_not(deployment: Deplo
 async def test_the_repairer_tells_again_what_the_cache_did_not_hear(deployment: Deployment) -> None:
     await deployment.put(b"old")
     await deployment.put_behind(b"new")
-    repairer = Repairer(deployment.placement)
-    deployment.placement.cache.backend = _Deaf()
+    deployment.placement.cache.backend = _Deaf(deployment.cache)
     with pytest.raises(StoreUnavailable):
-        await repairer.round()
+        await deployment.repair()
     deployment.placement.cache.backend = deployment.cache
 
-    await repairer.round()
+    await deployment.repair()
 
     assert await deployment.read() == b"new"
 
@@ -213,18 +222,16 @@ async def test_the_repairer_tells_again_what_the_cache_did_not_hear(deployment: 
 async def test_the_repairer_leaves_current_copies(deployment: Deployment) -> None:
     await deployment.put(b"1")
 
-    await Repairer(deployment.placement).round()
+    await deployment.repair()
 
     assert isinstance(await deployment.cached(), Hit)
 
 
 async def test_another_cache_identity_makes_every_copy_a_miss(deployment: Deployment) -> None:
-    repairer = Repairer(deployment.placement)
-    await repairer.check_generation()
     await deployment.put(b"old")
     deployment.cache._identity = "b"
 
-    await repairer.check_generation()
+    await deployment.repair()
 
     assert (await deployment.get()).answers[0].tier is Tier.WARM
 
@@ -233,6 +240,7 @@ async def test_a_late_fill_of_an_older_generation_is_a_miss(deployment: Deployme
     version = await deployment.put_behind(b"1")
     found = await deployment.get()
     await deployment.placement.cache.fill(NAMESPACE, found.fills, now=deployment.store.now())
+    assert deployment.placement.cache.generation is not None
     deployment.placement.cache.generation += 1
 
     answer = (await deployment.get(floor=version)).answers[0]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from sidecar.core.cache import CacheCapabilities, Fill, Hit, Miss
+from sidecar.core.cache import REPAIR_TURN_MS, CacheCapabilities, Fill, Hit, Miss, Turn
 from sidecar.core.entry import Copy, Entry
 
 SLOT_OVERHEAD_BYTES = 700
@@ -30,6 +30,13 @@ class _Held:
     generation: int
     expire_time: int | None
     size: int
+
+
+@dataclass(slots=True)
+class _RepairTurn:
+    owner: str
+    cursor: int
+    deadline: int
 
 
 class MemoryCache:
@@ -55,6 +62,7 @@ class MemoryCache:
         self._negative_ms = negative_ms
         self._slots: OrderedDict[tuple[str, str], _Held | _Placeholder] = OrderedDict()
         self._leases = count(1)
+        self._turns: dict[int, _RepairTurn] = {}
 
     async def identity(self) -> str:
         """Given at construction: a cache of this process begins empty with it."""
@@ -134,12 +142,34 @@ class MemoryCache:
             if isinstance(slot, _Placeholder) and slot.lease == lease:
                 self._drop((namespace, key))
 
+    async def claim_repair(self, owner: str, *, generation: int, begin: int | None, now: int) -> Turn | None:
+        """The turn, if nobody else has it now. The turns of generations that are over are forgotten."""
+        turn = self._turns.get(generation)
+        if turn is None:
+            if begin is None:
+                return Turn(None)
+            self._turns = {known: kept for known, kept in self._turns.items() if known > generation}
+            turn = self._turns[generation] = _RepairTurn(owner, begin, now)
+        elif turn.owner != owner and now < turn.deadline:
+            return None
+        turn.owner, turn.deadline = owner, now + REPAIR_TURN_MS
+        return Turn(turn.cursor)
+
+    async def renew_repair(self, owner: str, *, generation: int, cursor: int, now: int) -> bool:
+        """Keep a cursor and a turn."""
+        turn = self._turns.get(generation)
+        if turn is None or turn.owner != owner:
+            return False
+        turn.cursor, turn.deadline = cursor, now + REPAIR_TURN_MS
+        return True
+
     async def close(self) -> None:
         """Nothing to let go."""
 
     def clear(self) -> None:
         """Forget everything, as a flush does."""
         self._slots.clear()
+        self._turns.clear()
         self.bytes_held = 0
 
     def __len__(self) -> int:

@@ -104,14 +104,18 @@ def sweep(transaction: Transaction, order: SweepOrder) -> Swept:
     return Swept(expired=expired, tombstones=tombstones, requests=requests, changes=changes)
 
 
+GENERATION_BITS = 20
+"""Of a generation; above them is the epoch. A file that was put back counts on from an old number, in a new epoch."""
+
+
 def cache_generation(transaction: Transaction, cache_identity: str) -> int:
-    """The current generation for the cache that was seen before, the next one for another."""
+    """The current generation for the cache that was seen before, the next one for another; above all of earlier epochs."""
     meta = transaction.meta
     if cache_identity != meta.cache_identity or meta.generation == 0:
         meta.cache_identity = cache_identity
         meta.generation += 1
         transaction.changed = True
-    return meta.generation
+    return meta.epoch << GENERATION_BITS | meta.generation
 
 
 def _expired(transaction: Transaction, limit: int) -> list[tuple[str, str]]:
