@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/settings.md from the code, or fails if they are not what it says.
+"""Writes the tables of README.md, docs/settings.md and docs/adapters from the code, or fails if they are not what it says.
 
     python tools/docs_tables.py --write | --check
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docs_adapters
 import docs_texts as texts
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -26,7 +27,7 @@ from sidecar.runtime.settings import Settings
 from sidecar.runtime.settings_sections import NamespaceSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs/settings.md")
+PAGES = (ROOT / "README.md", ROOT / "docs/settings.md", ROOT / "docs/adapters/README.md")
 TABLE = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 _SCALES = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 
@@ -199,12 +200,19 @@ def _same(what: str, coded: set[str], told: set[str]) -> None:
         raise SystemExit(f"texts in tools/docs_texts.py for {what} that are gone: {', '.join(sorted(stray))}")
 
 
+def capabilities() -> str:
+    """What each adapter claims."""
+    columns = ("URL", "as", "durable", "shared", "transactions", "prefixes", "changes", "largest value")
+    return _table(columns, docs_adapters.rows())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "presets": presets,
     "errors": error_table,
     "commands": commands,
     "settings": settings,
     "common_settings": common_settings,
+    "capabilities": capabilities,
 }
 assert texts.KINDS.keys() == set(Kind)
 

@@ -61,13 +61,13 @@ DEFAULTS = {
 _LATER = "Not in this release"
 
 SETTINGS = {
-    "app": "Name of the application. `status` shows it.",
+    "app": "Name of the application. `status` shows it. Daemons that share a server share state only under the same name.",
     "data_dir": "Where the embedded tiers keep their files. One daemon at a time.",
     "listen": "Where gRPC is served: `host:port` on loopback, `unix:///path`, or several with commas.",
     "http_listen": "Where `/healthz`, `/readyz` and `/metrics` answer. Empty: nowhere. They tell no keys and no values.",
-    "tiers.hot": "The cache, and the authority of `authority: hot`: `memory://` or `none://`.",
-    "tiers.warm": "The authority of everything else: `sqlite:///path`, `memory://` (nothing survives a stop) or `none://`.",
-    "tiers.cold": "Blobs: `file:///path` or `none://`. This release keeps nothing there yet.",
+    "tiers.hot": "The cache, and the authority of `authority: hot`: `memory://`, `redis://HOST`, `rediss://`, `redis+cluster://`, `redis+sentinel://`, `memcached://`, `none://`.",
+    "tiers.warm": "The authority of everything else: `sqlite:///path`, `postgresql://HOST/DATABASE`, `dynamodb://TABLE`, `memory://` (nothing survives a stop), `none://`.",
+    "tiers.cold": "Large objects: `file:///path`, `s3://BUCKET/PREFIX`, `none://`. This release keeps nothing there yet.",
     "namespaces.NAME.kind": "The preset that the other keys change.",
     "namespaces.NAME.authority": "The tier whose commit is the truth: `warm` or `hot`.",
     "namespaces.NAME.ttl": "How long an entry lives when its write doesn't say. `none`: without end.",

@@ -32,15 +32,16 @@ def embedded(directory: Path) -> Iterator[Deployment]:
 @contextmanager
 def on_servers(directory: Path) -> Iterator[Deployment]:
     """Three daemons, and the three servers that they share; all of it dies now and again."""
-    from servers.redis import Valkey  # noqa: PLC0415
-
     from servers.postgres import Postgres  # noqa: PLC0415  # only who asks for servers needs their programs
-    from servers.seaweedfs import SeaweedFS  # noqa: PLC0415
+    from servers.redis import Valkey  # noqa: PLC0415
+    from servers.seaweedfs import Seaweedfs  # noqa: PLC0415
 
     # Any pair is good enough for the server; the daemons find it where AWS's tools would.
     os.environ.update({"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo"})
     with ExitStack() as stack:
-        hot, warm, cold = (stack.enter_context(server) for server in (Valkey(), Postgres(fsync=True), SeaweedFS()))
+        hot, warm, cold = Valkey(), Postgres(fsync=True), Seaweedfs()
+        for server in (hot, warm, cold):
+            stack.enter_context(server)
         tiers = {
             "tiers.hot": hot.url,
             "tiers.warm": warm.url(),
@@ -52,7 +53,7 @@ def on_servers(directory: Path) -> Iterator[Deployment]:
             place.mkdir()
             sidecars.append(stack.enter_context(SidecarProcess(place, **tiers)))
         victims = [("daemon", sidecar.kill_and_restart) for sidecar in sidecars]
-        victims += [(server.name, _killer(server)) for server in (hot, warm, cold)]
+        victims += [(hot.name, _killer(hot)), (warm.name, _killer(warm)), (cold.name, _killer(cold))]
         yield Deployment([sidecar.target for sidecar in sidecars], victims)
 
 

@@ -53,26 +53,31 @@ class Replay:
 
             # A killer that fails ends the run; one that has kills left when all turns are in has nothing to hit.
             async with asyncio.TaskGroup() as outer:
-                killer = outer.create_task(self._kill_again_and_again(balancer, turns))
+                killer = outer.create_task(self._kill_again_and_again(balancer, turns, outer))
                 async with asyncio.TaskGroup() as inner:
                     for _ in range(DIALOGUES_AT_ONCE):
                         inner.create_task(replay_next())
                 killer.cancel()
             self.figures.gave_up = balancer.gave_up
 
-    async def _kill_again_and_again(self, balancer: Balancer, turns: int) -> None:
+    async def _kill_again_and_again(self, balancer: Balancer, turns: int, group: asyncio.TaskGroup) -> None:
         """Spread over the turns, one kill in each equal part of them, at a moment that nobody chose."""
         part = turns / (self._kills + 1)
-        victims = self._deployment.victims
+        victims = [(*victim, asyncio.Lock()) for victim in self._deployment.victims]
         for number in range(self._kills):
             point = int(part * (number + self._random.random()))
             # At least one turn since the last kill: the daemon is back and writes again.
             await self._reached(max(point, self._done + 1))
             await asyncio.sleep(self._random.uniform(0, TURN_S))
             self.figures.turns_hit += balancer.under_way
-            name, kill_and_restart = victims[number % len(victims)]
-            await asyncio.to_thread(kill_and_restart)
+            # Others go on, and may be killed, too, while it starts again.
+            group.create_task(self._kill(victims[number % len(victims)]))
+
+    async def _kill(self, victim: tuple[str, Callable[[], None], asyncio.Lock]) -> None:
+        name, kill_and_restart, lock = victim
+        async with lock:
             self.figures.kills[name] += 1
+            await asyncio.to_thread(kill_and_restart)
 
     async def _reached(self, turns: int) -> None:
         while self._done < turns:

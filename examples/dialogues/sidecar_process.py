@@ -22,10 +22,14 @@ class SidecarProcess:
         self._settings = settings
         self._process = self._start()
 
-    def kill_and_restart(self) -> None:
-        """SIGKILL: no drain, no flush, no goodbye."""
+    def check(self) -> None:
+        """Raises RuntimeError, with what it said, if it has ended by itself."""
         if self._process.poll() is not None:
             raise RuntimeError(f"the daemon ended by itself:\n{self._log.read_text(errors='replace')[-4000:]}")
+
+    def kill_and_restart(self) -> None:
+        """SIGKILL: no drain, no flush, no goodbye."""
+        self.check()
         self._process.kill()
         self._process.wait()
         self._process = self._start()
@@ -45,5 +49,7 @@ class SidecarProcess:
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.check()
         self._process.terminate()
         self._process.wait(STOP_TIMEOUT_S)

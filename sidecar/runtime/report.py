@@ -11,7 +11,6 @@ from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
 from sidecar.rpc.convert import duration, timestamp, wire
 from sidecar.runtime.build import Backends
-from sidecar.runtime.parsing import without_credentials
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue
 from sidecar.tiers.stats import TierReport
@@ -78,12 +77,12 @@ class Report:
             yield Tier.WARM, namespaces.warm.stats.report(), getattr(self._backends.warm, "bytes_held", 0)
 
     def _tiers(self) -> Iterator[pb.TierStatus]:
-        urls = self._settings.tier_urls()
+        urls = self._settings.tier_urls().shown()
         for tier, report, held in self.tier_reports():
             authority = self._engine.namespaces.warm or self._engine.namespaces.hot
             yield pb.TierStatus(
                 tier=wire(tier),
-                url="" if tier is Tier.NEAR else without_credentials(urls.hot if tier is Tier.HOT else urls.warm),
+                url="" if tier is Tier.NEAR else urls.hot if tier is Tier.HOT else urls.warm,
                 state=_state(report),
                 latency=_latency(report),
                 hit_ratio=report.hits / report.lookups if report.lookups else None,
@@ -93,7 +92,7 @@ class Report:
                 bytes_held=held,
             )
         if self._backends.cold is not None:
-            yield pb.TierStatus(tier=wire(Tier.COLD), url=without_credentials(urls.cold))
+            yield pb.TierStatus(tier=wire(Tier.COLD), url=urls.cold)
 
 
 def _state(report: TierReport) -> pb.TierState:

@@ -59,7 +59,7 @@ async def _serve(settings: Settings) -> int:
 
 
 def _banner(daemon: Daemon) -> str:
-    urls = daemon.settings.tier_urls()
+    urls = daemon.settings.tier_urls().shown()
     http = f"; probes and metrics on http://{daemon.http_address}" if daemon.http_address else ""
     return (
         f"state-sidecar {__version__} is serving on {', '.join(daemon.addresses)}{http}\n"

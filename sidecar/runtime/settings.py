@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -74,11 +74,15 @@ def _lower(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierUrls:
-    """The URL of each tier, defaults filled in and paths absolute."""
+    """The URL of each tier, defaults filled in and paths absolute. They may hold passwords: `shown` is for people."""
 
-    hot: str
-    warm: str
-    cold: str
+    hot: str = field(repr=False)
+    warm: str = field(repr=False)
+    cold: str = field(repr=False)
+
+    def shown(self) -> TierUrls:
+        """Without credentials."""
+        return TierUrls(**{name: parsing.without_credentials(getattr(self, name)) for name in ("hot", "warm", "cold")})
 
 
 class Settings(Section):

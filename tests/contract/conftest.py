@@ -1,9 +1,11 @@
-"""Each contract test takes one of these subjects, and runs once for every harness."""
+"""Each contract test takes one of these subjects, and runs once for every harness. The cases that ran are counted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,56 +14,73 @@ from tests.contract.adapters import (
     BOUNDED_CACHES,
     CACHES,
     DURABLE_STORES,
+    FEED_STORES,
     SPOILABLE_STORES,
     STORES,
 )
-from tests.contract.harnesses import (
-    BlobsHarness,
-    BlobsUnderTest,
-    CacheHarness,
-    CacheUnderTest,
-    StoreHarness,
-    StoreUnderTest,
-)
+from tests.contract.harnesses import BlobsUnderTest, CacheUnderTest, StoreUnderTest
+
+ADAPTER = "adapter"
+_passed: Counter[str] = Counter()
+
+
+async def _opened(kind: str, request: pytest.FixtureRequest, directory: Path) -> AsyncIterator[Any]:
+    request.node.user_properties.append((ADAPTER, f"{kind} {request.param.name}"))
+    async with request.param.opened(directory) as subject:
+        yield subject
 
 
 @pytest.fixture(params=STORES, ids=lambda harness: harness.name)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
-    harness: StoreHarness = request.param
-    async with harness.opened(tmp_path) as subject:
+    async for subject in _opened("store", request, tmp_path):
         yield subject
 
 
 @pytest.fixture(params=DURABLE_STORES, ids=lambda harness: harness.name)
 async def durable_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
-    harness: StoreHarness = request.param
-    async with harness.opened(tmp_path) as subject:
+    async for subject in _opened("store", request, tmp_path):
+        yield subject
+
+
+@pytest.fixture(params=FEED_STORES, ids=lambda harness: harness.name)
+async def feed_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
+    async for subject in _opened("store", request, tmp_path):
         yield subject
 
 
 @pytest.fixture(params=SPOILABLE_STORES, ids=lambda harness: harness.name)
 async def spoilable_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
-    harness: StoreHarness = request.param
-    async with harness.opened(tmp_path) as subject:
+    async for subject in _opened("store", request, tmp_path):
         yield subject
 
 
 @pytest.fixture(params=CACHES, ids=lambda harness: harness.name)
 async def cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheUnderTest]:
-    harness: CacheHarness = request.param
-    async with harness.opened(tmp_path) as subject:
+    async for subject in _opened("cache", request, tmp_path):
         yield subject
 
 
 @pytest.fixture(params=BOUNDED_CACHES, ids=lambda harness: harness.name)
 async def bounded_cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheUnderTest]:
-    harness: CacheHarness = request.param
-    async with harness.opened(tmp_path) as subject:
+    async for subject in _opened("cache", request, tmp_path):
         yield subject
 
 
 @pytest.fixture(params=BLOBS, ids=lambda harness: harness.name)
 async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BlobsUnderTest]:
-    harness: BlobsHarness = request.param
-    async with harness.opened(tmp_path) as subject:
+    async for subject in _opened("blobs", request, tmp_path):
         yield subject
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count what ran to its end."""
+    if report.when == "call" and report.passed:
+        _passed.update(str(value) for name, value in report.user_properties if name == ADAPTER)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many contract cases each adapter passed."""
+    if _passed:
+        terminalreporter.section("contract cases that passed")
+        for adapter, count in sorted(_passed.items()):
+            terminalreporter.write_line(f"{count:5}  {adapter}")

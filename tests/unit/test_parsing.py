@@ -16,6 +16,7 @@ from sidecar.runtime.parsing import (
     parse_tcp_address,
     unix_path,
     url_path,
+    without_credentials,
 )
 
 UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -162,3 +163,23 @@ def test_a_url_s_path_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     assert url_path("sqlite:///var/state.db") == Path("/var/state.db")
     assert url_path("file://./cold") == tmp_path / "cold"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("memory://", "memory://"),
+        ("sqlite:///var/lib/state.db", "sqlite:///var/lib/state.db"),
+        ("redis://user:pa%40ss@host:1/0", "redis://host:1/0"),
+        (
+            "redis+sentinel://u:p@h1:1,h2:2/main/0?sentinel_password=p&tls=true",
+            "redis+sentinel://h1:1,h2:2/main/0?tls=true",
+        ),
+        ("redis+sentinel://h/main?sentinel_user=u&sentinel_password=p", "redis+sentinel://h/main"),
+        ("postgresql://u:p@h1:1,h2:2/db?sslmode=verify-full", "postgresql://h1:1,h2:2/db?sslmode=verify-full"),
+        ("s3://bucket/a@b?region=eu", "s3://bucket/a@b?region=eu"),
+        ("redis://:p@ss@host", "redis://host"),
+    ],
+)
+def test_a_url_is_shown_without_its_credentials(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
