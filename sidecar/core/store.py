@@ -35,6 +35,8 @@ class StoreCapabilities:
     """Keys can be listed in order, and deleted by prefix."""
     transactions: bool = True
     """A write may name many keys."""
+    operations_max: int | None = None
+    """The most operations of a write, where the backend has a bound of its own."""
     changes: bool = True
     """Committed changes are told in commit order, each once."""
     value_bytes_max: int | None = None

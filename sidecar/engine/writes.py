@@ -90,9 +90,13 @@ class Writes:
         self, namespace: str, operations: tuple[Operation, ...], *, request: WriteId | None, deadline: float | None
     ) -> Written:
         """As `write`, for many keys."""
-        if not 0 < len(operations) <= self._limits.operations_max:
+        most = self._limits.operations_max
+        placement = self._namespaces.of(namespace).placement
+        if placement is not None and (bound := placement.authority.capabilities.operations_max) is not None:
+            most = min(most, bound)
+        if not 0 < len(operations) <= most:
             raise InvalidRequest(
-                f"{len(operations)} operations, 1 to {self._limits.operations_max} are allowed",
+                f"{len(operations)} operations, 1 to {most} are allowed",
                 reason="TOO_MANY_OPERATIONS" if operations else "OPERATION_MISSING",
                 field="operations",
             )
