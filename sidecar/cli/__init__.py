@@ -9,6 +9,7 @@ import click
 
 from sidecar import __version__
 from sidecar.cli import reads, writes
+from sidecar.cli.doctor import doctor
 from sidecar.cli.serve import serve
 
 __all__ = ["main"]
@@ -16,13 +17,13 @@ __all__ = ["main"]
 EPILOG = """\b
 Exit codes:
   0   done
-  1   there is no such entry (get, delete, touch, update --no-create)
+  1   there is no such entry (get, delete, touch, update --no-create); something is wrong (doctor)
   2   usage
   3   conflict: the version is not the expected one
   4   the request is invalid, or something has to be fixed first
   5   unavailable, or answered in passthrough: nothing was written
   6   outcome unknown: repeat with the same --request-id to learn it
-  64  configuration, every problem listed (serve)
+  64  configuration, every problem listed (serve, doctor)
   70  internal error, or stored bytes that do not verify
   73  the data directory or an address can't be had (serve)
   75  another daemon has the data directory or an address (serve)
@@ -35,7 +36,7 @@ def main() -> None:
     """A daemon beside each model server that gives it memory, and its state for a person at a terminal."""
 
 
-for command in (serve, reads.status, reads.get, reads.list_entries):
+for command in (serve, doctor, reads.status, reads.get, reads.list_entries):
     main.add_command(command)
 for command in (writes.set_value, writes.cas, writes.delete, writes.touch, writes.update):
     main.add_command(command)
