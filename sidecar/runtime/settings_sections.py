@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -32,6 +33,13 @@ TARGETS = {
     "s3": "sidecar.stores.s3.target",
 }
 """The module whose `parse_target` reads a backend's URL; imported only when a URL asks for it."""
+LIBRARIES = {
+    "sidecar.stores.redis.target": ("hiredis", "redis"),
+    "sidecar.stores.postgres.target": ("psycopg", "postgres"),
+    "sidecar.stores.dynamodb.target": ("botocore", "aws"),
+    "sidecar.stores.s3.target": ("botocore", "aws"),
+}
+"""The library that a backend's adapter needs, and the extra of pyproject.toml that has it."""
 MIB = 1024 * 1024
 _LIMITS = Limits()
 
@@ -154,6 +162,14 @@ class LimitSettings(Section):
     message_bytes_max: Annotated[Bytes, Field(ge=64 * 1024, le=1024 * MIB)] = _LIMITS.message_bytes_max
 
 
+def _check_url(scheme: str, url: str) -> None:
+    module = TARGETS[scheme]
+    library, extra = LIBRARIES.get(module, ("", ""))
+    if library and find_spec(library) is None:
+        raise ValueError(f"{scheme}:// needs {library}: install state-sidecar[{extra}]")
+    import_module(module).parse_target(url)
+
+
 class TierSettings(Section):
     """A URL each. Unset: warm is `sqlite://<data_dir>/state.db`, cold is `file://<data_dir>/cold`."""
 
@@ -175,7 +191,7 @@ class TierSettings(Section):
         if scheme not in known:
             raise ValueError(f"{scheme}:// is no {info.field_name} tier; known are {schemes}")
         if scheme in TARGETS:
-            import_module(TARGETS[scheme]).parse_target(url)
+            _check_url(scheme, url)
         elif bool(rest) != (scheme in {"sqlite", "file"}):
             raise ValueError(f"{scheme}:// takes no more than that" if rest else f"{scheme}:// needs a path after it")
         return url

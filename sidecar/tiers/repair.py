@@ -9,7 +9,7 @@ cache keeps the turn with the cursor up to which all was told. A cache that lose
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from sidecar.core.cache import CacheUnavailable
@@ -91,20 +91,30 @@ class Repairer:
         return await self._placement.cache_generation(f"forgotten {self._token()}")
 
     async def _tell(self, page: ChangePage) -> None:
-        cache, now = self._cache, self._placement.authority.now()
+        """Tell every namespace's changes, also when some of the cache's servers hear nothing; then raise StoreUnavailable."""
         by_namespace: dict[str, list[ChangeRow]] = {}
         for change in page.changes:
             by_namespace.setdefault(change.namespace, []).append(change)
+        failure: StoreUnavailable | None = None
         for namespace, changes in by_namespace.items():
-            told = [
-                Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
-                for change in changes
-            ]
-            await self._heard(cache.backend.apply(namespace, told, generation=self._generation))
-            if touched := [change.key for change in changes if change.kind is ChangeKind.TOUCH]:
-                await self._heard(cache.backend.invalidate(namespace, touched))
+            try:
+                await self._tell_namespace(namespace, changes)
+            except StoreUnavailable as exc:
+                failure = exc
             if self._placement.near is not None:
                 self._placement.near.changed(namespace, [change.key for change in changes])
+        if failure is not None:
+            raise failure
+
+    async def _tell_namespace(self, namespace: str, changes: Sequence[ChangeRow]) -> None:
+        cache, now = self._cache.backend, self._placement.authority.now()
+        told = [
+            Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
+            for change in changes
+        ]
+        await self._heard(cache.apply(namespace, told, generation=self._generation))
+        if touched := [change.key for change in changes if change.kind is ChangeKind.TOUCH]:
+            await self._heard(cache.invalidate(namespace, touched))
 
     async def _heard(self, told: Awaitable[T]) -> T:
         try:

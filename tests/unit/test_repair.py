@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from sidecar.core.cache import REPAIR_TURN_MS, CacheUnavailable, Miss
+from sidecar.core.entry import Copy
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.modes import Tier
 from sidecar.core.operations import Put
@@ -213,3 +215,24 @@ async def test_a_repair_drops_an_older_copy_and_creates_none(fleet: Fleet) -> No
         NAMESPACE, [KEY], generation=daemon._placement.cache.generation or 0, now=fleet.clock.now()
     )
     assert isinstance(found, Miss)
+
+
+async def test_a_namespace_that_is_not_heard_keeps_no_other_waiting(fleet: Fleet) -> None:
+    daemon = fleet.daemon()
+    await settle(daemon)
+    await fleet.put_untold(b"1")
+    await read(daemon)
+    await fleet.store.commit(write(Put(key=KEY, value=b""), namespace="deaf"))
+    await fleet.put_untold(b"2")
+    apply = fleet.cache.apply
+
+    async def deaf_to_one(namespace: str, copies: Sequence[Copy], *, generation: int) -> None:
+        if namespace == "deaf":
+            raise CacheUnavailable("away")
+        await apply(namespace, copies, generation=generation)
+
+    fleet.cache.apply = deaf_to_one  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await settle(daemon)
+
+    assert await read(daemon) == (b"2", Tier.WARM)

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from sidecar.core.limits import Limits
 from sidecar.core.policy import PRESETS, Authority, CheckpointPolicy, Kind, NearPolicy, OnOutage, PolicyTable
+from sidecar.runtime import settings_sections
 from sidecar.runtime.settings import NamespaceSettings, Settings, load_settings
 from sidecar.runtime.settings_sections import SCHEMES, TierSettings
 
@@ -87,3 +88,21 @@ def test_overrides_change_what_they_name() -> None:
 
     assert (policy.ttl_ms, policy.sliding, policy.kind) == (1000, True, Kind.SESSION)
     assert PRESETS[Kind.SESSION].ttl_ms == 30 * 60 * 1000
+
+
+@pytest.mark.parametrize(
+    ("tier", "url", "library", "extra"),
+    [
+        ("warm", "postgresql://host/database", "psycopg", "postgres"),
+        ("warm", "dynamodb://table", "botocore", "aws"),
+        ("cold", "s3://bucket", "botocore", "aws"),
+        ("hot", "redis://host", "hiredis", "redis"),
+    ],
+)
+def test_a_backend_whose_library_is_missing_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tier: str, url: str, library: str, extra: str
+) -> None:
+    monkeypatch.setattr(settings_sections, "find_spec", lambda name: None if name == library else object())
+
+    with pytest.raises(ValidationError, match=rf"install state-sidecar\[{extra}\]"):
+        TierSettings.model_validate({tier: url})
