@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sidecar.core.entry import Copy
 
@@ -30,15 +30,13 @@ class CacheCapabilities:
     """Other daemons see the same cache: it can be written behind this daemon's back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A copy, or a cached miss (`copy` None)."""
 
     copy: Copy | None
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(NamedTuple):
     """Nothing there. `lease`: the token to fill with; None: another asker has it."""
 
     lease: str | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sidecar.core.errors import InvalidRequest
@@ -58,6 +58,19 @@ def check_key(key: str, limits: Limits, *, field: str = "key") -> None:
         raise InvalidRequest(
             f"{field} has {size} bytes, at most {limits.key_bytes_max} are allowed", reason="KEY_INVALID", field=field
         )
+
+
+def check_keys(keys: Sequence[str], limits: Limits) -> None:
+    """As `check_key`, for each of some."""
+    # Most are short enough for any text of their length: no key needs to be looked at by itself.
+    if "" in keys or max(map(len, keys)) * 4 > limits.key_bytes_max:
+        for key in keys:
+            check_key(key, limits)
+
+
+def check_versions(versions: Sequence[int], *, field: str) -> None:
+    """As `check_version`, for each of some."""
+    check_version(min(versions), field=field)
 
 
 def check_prefix(prefix: str, limits: Limits) -> None:

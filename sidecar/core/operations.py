@@ -6,7 +6,7 @@ A store that decides elsewhere (in a script of its backend) is held to the same 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from sidecar.core import merge
@@ -228,7 +228,7 @@ def _change(write: Write, operation: Change, entry: Entry | None, now: int, vers
     end, ttl = entry.expire_time, entry.ttl_ms
     if operation.ttl_ms is not None or write.sliding:
         end, ttl = touched_expire_time(entry, now, ttl_ms=operation.ttl_ms, extend_only=False)
-    return replace(entry, value=value, version=version, update_time=now, expire_time=end, ttl_ms=ttl)
+    return entry._replace(value=value, version=version, update_time=now, expire_time=end, ttl_ms=ttl)
 
 
 def _changed_value(change: MergePatch | Append | Increment, value: bytes | None) -> bytes:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.core import paging
-from sidecar.core.entry import Entry, epoch_of
+from sidecar.core.entry import epoch_of
 from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable
 from sidecar.core.expiry import needs_touch
-from sidecar.core.limits import Limits, check_key, check_prefix, check_version
+from sidecar.core.limits import Limits, check_keys, check_prefix, check_versions
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.engine.followups import FillCache, Followup, RepairCache, TouchEntry
 from sidecar.engine.namespaces import Namespace, Namespaces
-from sidecar.engine.replies import Listed, Lookup, Read
+from sidecar.engine.replies import Listed, Read
 from sidecar.tiers.placement import Placement
-from sidecar.tiers.reading import Answer, Found
+from sidecar.tiers.reading import Found, Lookup
 
-NOTHING = Lookup(None, ServingMode.PASSTHROUGH, Tier.NONE, stale_possible=True)
+NOTHING = Lookup(None, Tier.NONE, stale_possible=True)
 
 
 class Reads:
@@ -40,9 +40,8 @@ class Reads:
                 reason="TOO_MANY_KEYS",
                 field="keys",
             )
-        for key, floor in zip(keys, floors, strict=True):
-            check_key(key, self._limits)
-            check_version(floor, field="min_version")
+        check_keys(keys, self._limits)
+        check_versions(floors, field="min_version")
         placement = space.placement
         if placement is None:
             if strong or not space.passes_through:
@@ -67,14 +66,15 @@ class Reads:
             followups.append(FillCache(placement, space.name, found.fills))
         if found.repairs:
             followups.append(RepairCache(placement, space.name, found.repairs))
-        now = placement.authority.now() if space.policy.sliding else 0
-        lookups: list[Lookup] = []
-        for answer, key, floor in zip(found.answers, keys, floors, strict=True):
-            lookup = _lookup(answer, floor)
-            if now and lookup.entry is not None and needs_touch(lookup.entry, now):
-                followups.append(TouchEntry(placement, space.name, key))
-            lookups.append(lookup)
-        return Read(tuple(lookups), tuple(followups))
+        lookups = tuple(found.lookups)
+        if any(floors):
+            _check_epochs(lookups, floors)
+        if space.policy.sliding:
+            now = placement.authority.now()
+            for lookup, key in zip(lookups, keys, strict=True):
+                if lookup.entry is not None and needs_touch(lookup.entry, now):
+                    followups.append(TouchEntry(placement, space.name, key))
+        return Read(lookups, tuple(followups))
 
     async def list(
         self,
@@ -109,15 +109,11 @@ class Reads:
         return Listed(entries=page.entries, next_page_token=token, mode=ServingMode.NORMAL)
 
 
-def _lookup(answer: Answer, floor: int) -> Lookup:
-    copy = answer.copy
-    if answer.tier is Tier.NONE:
-        return NOTHING
-    if copy is not None and epoch_of(copy.version) < epoch_of(floor):
-        raise FailedPrecondition(
-            "min_version is of a newer epoch than the store's: the store has gone back in time, forget the version",
-            reason="EPOCH_CHANGED",
-            metadata={"min_version": str(floor), "current_version": str(copy.version)},
-        )
-    mode = ServingMode.DEGRADED if answer.stale_possible else ServingMode.NORMAL
-    return Lookup(copy if isinstance(copy, Entry) else None, mode, answer.tier, answer.stale_possible)
+def _check_epochs(lookups: Sequence[Lookup], floors: Sequence[int]) -> None:
+    for lookup, floor in zip(lookups, floors, strict=True):
+        if lookup.copy is not None and epoch_of(lookup.copy.version) < epoch_of(floor):
+            raise FailedPrecondition(
+                "min_version is of a newer epoch than the store's: the store has gone back in time, forget the version",
+                reason="EPOCH_CHANGED",
+                metadata={"min_version": str(floor), "current_version": str(lookup.copy.version)},
+            )

@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.core.entry import Entry
-from sidecar.core.modes import Durability, ServingMode, Tier
+from sidecar.core.modes import Durability, ServingMode
 from sidecar.core.operations import OperationResult
 from sidecar.engine.followups import Followup
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """One key that was read; `entry` None is a miss, or nothing at all where `mode` is PASSTHROUGH."""
-
-    entry: Entry | None
-    mode: ServingMode
-    tier: Tier
-    stale_possible: bool
+from sidecar.tiers.reading import Lookup
 
 
 @dataclass(frozen=True, slots=True)

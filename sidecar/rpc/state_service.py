@@ -10,10 +10,11 @@ from sidecar.core.errors import InvalidRequest, Unsupported
 from sidecar.core.operations import Operation
 from sidecar.engine.engine import Engine
 from sidecar.engine.followups import Followup
-from sidecar.engine.replies import Lookup, Read, Written
+from sidecar.engine.replies import Read, Written
 from sidecar.rpc import convert
 from sidecar.rpc.calls import Admission, Commits, Context, patience, rpc
 from sidecar.rpc.status import abort
+from sidecar.tiers.reading import Lookup
 from statesidecar.v1 import state_service_pb2 as pb
 from statesidecar.v1 import types_pb2
 from statesidecar.v1.state_service_pb2_grpc import StateServiceServicer

@@ -19,7 +19,7 @@ from sidecar.core.ports import Ports
 from sidecar.core.store import ChangePage, Outcome, Page, PrefixProgress, Store, SweepOrder, Swept, Touch, Touched
 from sidecar.tiers.cached import CacheSide, Leases, NoCache
 from sidecar.tiers.near import Near
-from sidecar.tiers.reading import Answer, Found, ReadThrough
+from sidecar.tiers.reading import Found, Lookup, ReadThrough
 from sidecar.tiers.stats import TierStats
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Placement:
                 stale_possible=stale_possible,
                 deadline=deadline,
             )
-            near.keep(reading, [answer.copy for answer in found.answers if not answer.stale_possible])
+            near.keep(reading, [lookup.copy for lookup in found.lookups if not lookup.stale_possible])
         return _with_near(held, found, stale_possible=stale_possible)
 
     async def get_cached(self, namespace: str, keys: Sequence[str], floors: Sequence[int]) -> Found:
@@ -87,14 +87,14 @@ class Placement:
         held = self.near.look_up(namespace, keys, floors, now=now)
         return Found(
             [
-                Answer(entry, Tier.NEAR, stale_possible=True) if answer.tier is Tier.NONE and entry else answer
-                for entry, answer in zip(held, found.answers, strict=True)
+                Lookup(entry, Tier.NEAR, stale_possible=True) if lookup.tier is Tier.NONE and entry else lookup
+                for entry, lookup in zip(held, found.lookups, strict=True)
             ]
         )
 
     async def get_strong(self, namespace: str, keys: Sequence[str], *, deadline: float | None) -> Found:
         """What the authority says."""
-        return Found([Answer(copy, self.tier) for copy in await self._ask(namespace, keys, deadline)])
+        return Found([Lookup(copy, self.tier) for copy in await self._ask(namespace, keys, deadline)])
 
     async def scan(
         self,
@@ -214,8 +214,8 @@ class Placement:
 
 def _with_near(held: Sequence[Entry | None], found: Found, *, stale_possible: bool) -> Found:
     """The answers in the order that was asked in: from near, and from where the others were found."""
-    others = iter(found.answers)
+    others = iter(found.lookups)
     answers = [
-        next(others) if entry is None else Answer(entry, Tier.NEAR, stale_possible=stale_possible) for entry in held
+        next(others) if entry is None else Lookup(entry, Tier.NEAR, stale_possible=stale_possible) for entry in held
     ]
     return Found(answers, fills=found.fills, repairs=found.repairs)

@@ -31,6 +31,7 @@ class StoreHarness:
 
     name: str
     durable: bool
+    changes: bool = True
     make: Callable[[Path, ManualClock], Store]
     place: Callable[[Path], AbstractAsyncContextManager[object]] = nullcontext
     advance: Callable[[StoreUnderTest, int], Awaitable[None]] = _move_clock
@@ -71,6 +72,11 @@ class StoreUnderTest:
         await self.store.close()
         self.store = self.harness.make(self.directory, self.clock)
         await self.store.open()
+
+    @property
+    def many(self) -> int:
+        """A large number of operations for one write: a hundred, or what the store takes."""
+        return min(100, self.store.capabilities.operations_max or 100)
 
     def now(self) -> int:
         """The authority's clock."""
@@ -131,10 +137,14 @@ class StoreUnderTest:
 
     async def cursor(self) -> int:
         """The cursor after the newest change."""
+        if not self.harness.changes:
+            return 0
         return (await self.store.changes(after=None, limit=1)).cursor
 
     async def changes_since(self, cursor: int) -> list[ChangeRow]:
-        """All changes after a cursor."""
+        """All changes after a cursor; of a store that tells none, none."""
+        if not self.harness.changes:
+            return []
         page = await self.store.changes(after=cursor, limit=10_000)
         assert not page.gap
         return list(page.changes)

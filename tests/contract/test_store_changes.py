@@ -12,7 +12,8 @@ from tests.contract.harnesses import StoreUnderTest
 from tests.support.factories import request
 
 
-async def test_a_new_reader_begins_after_the_newest_change(store: StoreUnderTest) -> None:
+async def test_a_new_reader_begins_after_the_newest_change(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     await store.put("key")
 
     page = await store.store.changes(after=None, limit=10)
@@ -21,7 +22,8 @@ async def test_a_new_reader_begins_after_the_newest_change(store: StoreUnderTest
     assert (await store.store.changes(after=page.cursor, limit=10)).changes == ()
 
 
-async def test_each_change_is_told_with_its_kind_and_version(store: StoreUnderTest) -> None:
+async def test_each_change_is_told_with_its_kind_and_version(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     cursor = await store.cursor()
     created = await store.put("key", b"1")
     updated = (await store.commit(Change(key="key", change=Increment(delta=1)))).version
@@ -36,7 +38,8 @@ async def test_each_change_is_told_with_its_kind_and_version(store: StoreUnderTe
     ]
 
 
-async def test_an_expiry_is_told_when_it_is_swept(store: StoreUnderTest) -> None:
+async def test_an_expiry_is_told_when_it_is_swept(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     await store.put("key", ttl_ms=10)
     cursor = await store.cursor()
     await store.advance(10)
@@ -47,7 +50,8 @@ async def test_an_expiry_is_told_when_it_is_swept(store: StoreUnderTest) -> None
     assert [(row.key, row.version, row.kind) for row in rows] == [("key", swept.expired[0].version, ChangeKind.EXPIRE)]
 
 
-async def test_changes_of_all_namespaces_are_in_one_order(store: StoreUnderTest) -> None:
+async def test_changes_of_all_namespaces_are_in_one_order(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     cursor = await store.cursor()
     versions = [await store.put("key", namespace=f"namespace {n % 3}") for n in range(9)]
 
@@ -57,7 +61,8 @@ async def test_changes_of_all_namespaces_are_in_one_order(store: StoreUnderTest)
     assert [row.namespace for row in rows] == [f"namespace {n % 3}" for n in range(9)]
 
 
-async def test_a_transaction_is_told_by_a_row_for_each_changed_key(store: StoreUnderTest) -> None:
+async def test_a_transaction_is_told_by_a_row_for_each_changed_key(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     await store.put("gone")
     cursor = await store.cursor()
 
@@ -69,7 +74,8 @@ async def test_a_transaction_is_told_by_a_row_for_each_changed_key(store: StoreU
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
-async def test_pages_of_changes_are_the_whole_once(store: StoreUnderTest, limit: int) -> None:
+async def test_pages_of_changes_are_the_whole_once(feed_store: StoreUnderTest, limit: int) -> None:
+    store = feed_store
     cursor = await store.cursor()
     versions = [await store.put("key") for _ in range(7)]
 
@@ -86,14 +92,16 @@ async def test_pages_of_changes_are_the_whole_once(store: StoreUnderTest, limit:
     assert told == versions
 
 
-async def test_a_cursor_can_be_used_again(store: StoreUnderTest) -> None:
+async def test_a_cursor_can_be_used_again(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     cursor = await store.cursor()
     await store.put("key")
 
     assert await store.changes_since(cursor) == await store.changes_since(cursor) != []
 
 
-async def test_a_repeated_request_leaves_no_second_row(store: StoreUnderTest) -> None:
+async def test_a_repeated_request_leaves_no_second_row(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     cursor = await store.cursor()
     for _ in range(3):
         await store.commit(Put(key="key", value=b""), request=request("r"))
@@ -101,7 +109,8 @@ async def test_a_repeated_request_leaves_no_second_row(store: StoreUnderTest) ->
     assert len(await store.changes_since(cursor)) == 1
 
 
-async def test_the_rows_of_a_key_come_in_version_order_whoever_writes(store: StoreUnderTest) -> None:
+async def test_the_rows_of_a_key_come_in_version_order_whoever_writes(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     cursor = await store.cursor()
     outcomes = await asyncio.gather(*[store.put(f"{n % 4}") for n in range(64)])
 
@@ -113,8 +122,9 @@ async def test_the_rows_of_a_key_come_in_version_order_whoever_writes(store: Sto
         assert versions == sorted(versions)
 
 
-async def test_no_row_is_told_late(store: StoreUnderTest) -> None:
+async def test_no_row_is_told_late(feed_store: StoreUnderTest) -> None:
     """A reader that follows while others write misses nothing: an outbox polled by `id > last` lost 20 %."""
+    store = feed_store
     cursor = await store.cursor()
     told: list[int] = []
     versions: list[int] = []
@@ -148,7 +158,8 @@ async def test_changes_and_cursors_are_kept_over_reopening(durable_store: StoreU
     assert [row.version for row in await store.changes_since(middle)] == [second]
 
 
-async def test_a_reader_that_comes_too_late_is_told_of_the_gap(store: StoreUnderTest) -> None:
+async def test_a_reader_that_comes_too_late_is_told_of_the_gap(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     begin = await store.cursor()
     await store.put("forgotten")
     await store.harness.forget_changes(store)
@@ -163,7 +174,8 @@ async def test_a_reader_that_comes_too_late_is_told_of_the_gap(store: StoreUnder
     assert [row.version for row in page.changes + rest.changes][-1:] == [kept]
 
 
-async def test_a_reader_that_is_up_to_date_sees_no_gap(store: StoreUnderTest) -> None:
+async def test_a_reader_that_is_up_to_date_sees_no_gap(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     await store.put("forgotten")
     await store.harness.forget_changes(store)
     cursor = await store.cursor()

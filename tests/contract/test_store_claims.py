@@ -9,6 +9,7 @@ from tests.contract.harnesses import StoreUnderTest
 async def test_the_harness_and_the_store_claim_the_same(store: StoreUnderTest) -> None:
     assert isinstance(store.store.capabilities, StoreCapabilities)
     assert store.store.capabilities.durable == store.harness.durable
+    assert store.store.capabilities.changes == store.harness.changes
 
 
 async def test_opening_again_is_harmless(store: StoreUnderTest) -> None:

@@ -100,7 +100,8 @@ async def test_it_leaves_tombstones_with_fresh_versions(store: StoreUnderTest) -
     assert [await store.copy(grave.key) for grave in progress.tombstones] == list(progress.tombstones)
 
 
-async def test_it_leaves_a_change_row_for_each_key(store: StoreUnderTest) -> None:
+async def test_it_leaves_a_change_row_for_each_key(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     await fill(store, 4)
     cursor = await store.cursor()
 

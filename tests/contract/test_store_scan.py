@@ -156,7 +156,7 @@ async def test_a_scan_never_answers_what_was_deleted_or_has_ended(store: StoreUn
 
 
 async def test_many_ended_entries_do_not_cut_a_page_short(store: StoreUnderTest) -> None:
-    await store.commit(*[Put(key=f"{n:03}", value=b"", ttl_ms=10) for n in range(100)])
+    await store.commit(*[Put(key=f"{n:03}", value=b"", ttl_ms=10) for n in range(store.many)])
     await store.put("zz")
     await store.advance(10)
 

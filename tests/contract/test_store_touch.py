@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from sidecar.core.store import ChangeKind, Touch, Touched
@@ -79,7 +77,8 @@ async def test_a_touch_that_only_extends_extends(store: StoreUnderTest) -> None:
     assert (await store.touch("key", extend_only=True)).expire_time == store.now() + 1000
 
 
-async def test_a_touch_that_only_extends_writes_nothing_for_less_than_the_slack(store: StoreUnderTest) -> None:
+async def test_a_touch_that_only_extends_writes_nothing_for_less_than_the_slack(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     await store.put("key", ttl_ms=1000)
     end, cursor = store.now() + 1000, await store.cursor()
     await store.advance(100)
@@ -114,7 +113,7 @@ async def test_a_touch_changes_nothing_but_the_end(store: StoreUnderTest) -> Non
     await store.touch("key", ttl_ms=7000)
 
     assert before is not None
-    assert await store.entry("key") == replace(before, expire_time=store.now() + 7000, ttl_ms=7000)
+    assert await store.entry("key") == before._replace(expire_time=store.now() + 7000, ttl_ms=7000)
 
 
 async def test_a_version_from_before_a_touch_still_matches(store: StoreUnderTest) -> None:
@@ -124,7 +123,8 @@ async def test_a_version_from_before_a_touch_still_matches(store: StoreUnderTest
     assert await store.put("key", expected_version=version) > version
 
 
-async def test_an_announced_touch_leaves_a_change_row(store: StoreUnderTest) -> None:
+async def test_an_announced_touch_leaves_a_change_row(feed_store: StoreUnderTest) -> None:
+    store = feed_store
     version = await store.put("key", ttl_ms=1000)
     cursor = await store.cursor()
     await store.advance(10)

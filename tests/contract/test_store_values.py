@@ -97,11 +97,13 @@ async def test_many_keys_are_answered_in_the_order_asked(store: StoreUnderTest) 
 
 
 async def test_a_thousand_keys_are_answered_at_once(store: StoreUnderTest) -> None:
-    await store.commit(*[Put(key=f"{n}", value=b"%d" % n) for n in range(100)])
+    await store.commit(*[Put(key=f"{n}", value=b"%d" % n) for n in range(store.many)])
 
     copies = await store.store.get("contract", [f"{n}" for n in range(1000)])
 
-    assert [getattr(copy, "value", None) for copy in copies] == [b"%d" % n if n < 100 else None for n in range(1000)]
+    assert [getattr(copy, "value", None) for copy in copies] == [
+        b"%d" % n if n < store.many else None for n in range(1000)
+    ]
 
 
 async def test_no_keys_are_no_answers(store: StoreUnderTest) -> None:

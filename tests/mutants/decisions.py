@@ -67,7 +67,7 @@ def zero_means_no_guard(write: Write, current: Rows, *, now: int, version: int) 
 
 def expired_matches_guard(write: Write, current: Rows, *, now: int, version: int) -> Decided:
     rows = {
-        key: replace(copy, expire_time=None) if isinstance(copy, Entry) and copy.expired(now) else copy
+        key: copy._replace(expire_time=None) if isinstance(copy, Entry) and copy.expired(now) else copy
         for key, copy in current.items()
     }
     return decide(write, rows, now=now, version=version)
@@ -75,7 +75,7 @@ def expired_matches_guard(write: Write, current: Rows, *, now: int, version: int
 
 def gone_one_millisecond_late(write: Write, current: Rows, *, now: int, version: int) -> Decided:
     rows = {
-        key: replace(copy, expire_time=None) if isinstance(copy, Entry) and copy.expire_time == now else copy
+        key: copy._replace(expire_time=None) if isinstance(copy, Entry) and copy.expire_time == now else copy
         for key, copy in current.items()
     }
     return decide(write, rows, now=now, version=version)
@@ -131,7 +131,7 @@ def update_loses_labels(write: Write, current: Rows, *, now: int, version: int) 
     decided = decide(write, current, now=now, version=version)
     changed = {operation.key for operation in write.operations if isinstance(operation, Change)}
     copies = tuple(
-        replace(copy, labels={}) if isinstance(copy, Entry) and copy.key in changed else copy for copy in decided.copies
+        copy._replace(labels={}) if isinstance(copy, Entry) and copy.key in changed else copy for copy in decided.copies
     )
     return replace(decided, copies=copies)
 
@@ -143,14 +143,14 @@ def put_keeps_the_old_end(write: Write, current: Rows, *, now: int, version: int
         before = live(current.get(copy.key), now)
         if before is None or not isinstance(copy, Entry) or copy.expire_time is not None:
             return copy
-        return replace(copy, expire_time=before.expire_time, ttl_ms=before.ttl_ms)
+        return copy._replace(expire_time=before.expire_time, ttl_ms=before.ttl_ms)
 
     return replace(decided, copies=tuple(kept(copy) for copy in decided.copies))
 
 
 def create_time_moves(write: Write, current: Rows, *, now: int, version: int) -> Decided:
     decided = decide(write, current, now=now, version=version)
-    copies = tuple(replace(copy, create_time=now) if isinstance(copy, Entry) else copy for copy in decided.copies)
+    copies = tuple(copy._replace(create_time=now) if isinstance(copy, Entry) else copy for copy in decided.copies)
     return replace(decided, copies=copies)
 
 
@@ -167,7 +167,7 @@ def same_value_is_no_change(write: Write, current: Rows, *, now: int, version: i
 def value_trimmed_at_zero_byte(write: Write, current: Rows, *, now: int, version: int) -> Decided:
     decided = decide(write, current, now=now, version=version)
     copies = tuple(
-        replace(copy, value=copy.value.split(b"\0")[0]) if isinstance(copy, Entry) else copy for copy in decided.copies
+        copy._replace(value=copy.value.split(b"\0")[0]) if isinstance(copy, Entry) else copy for copy in decided.copies
     )
     return replace(decided, copies=copies)
 

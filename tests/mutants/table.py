@@ -34,7 +34,7 @@ def _store(kind: Callable[..., MemoryStore], caught_by: str, **options: Any) -> 
         return kind(clock=clock, changes_max=CHANGES_MAX)
 
     harness = StoreHarness(name=name, durable=False, make=make, forget_changes=MEMORY_STORE.forget_changes)
-    return Mutant(name=name, subjects=("store",), harness=harness, caught_by=caught_by, **options)
+    return Mutant(name=name, subjects=("store", "feed_store"), harness=harness, caught_by=caught_by, **options)
 
 
 def _decision(wrong: decisions.Decide, caught_by: str) -> Mutant:

@@ -143,7 +143,7 @@ class OlderReplacesNewer(MemoryCache):
         for copy in copies:
             slot: Any = self._slots.get((namespace, copy.key))
             if hasattr(slot, "hit") and isinstance(slot.hit.copy, Entry):
-                slot.hit = Hit(replace(slot.hit.copy, version=0))
+                slot.hit = Hit(slot.hit.copy._replace(version=0))
         await super().apply(namespace, copies, generation=generation)
 
 

@@ -36,7 +36,7 @@ class ScanAnswersExpired(MemoryStore):
         held = dict(rows)
         for key, copy in held.items():
             if isinstance(copy, Entry):
-                rows[key] = replace(copy, expire_time=None)
+                rows[key] = copy._replace(expire_time=None)
         try:
             return await super().scan(namespace, prefix, **options)
         finally:
@@ -83,7 +83,7 @@ class TouchRevives(MemoryStore):
     def _touch(self, namespace: str, touch: Touch, announce: bool) -> Touched:
         copy = self._namespace(namespace).get(touch.key)
         if isinstance(copy, Entry) and copy.expired(self.now()):
-            self._put(replace(copy, expire_time=self.now() + 1))
+            self._put(copy._replace(expire_time=self.now() + 1))
         return super()._touch(namespace, touch, announce)
 
 
@@ -95,7 +95,7 @@ class TouchIsAWrite(MemoryStore):
         copy = self._namespace(namespace).get(touch.key)
         if touched.found and isinstance(copy, Entry):
             self._sequence += 1
-            self._put(replace(copy, version=version_of(self._epoch, self._sequence)))
+            self._put(copy._replace(version=version_of(self._epoch, self._sequence)))
         return touched
 
 

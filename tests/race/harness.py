@@ -114,7 +114,7 @@ class Race:
             for _ in range(DAEMONS):
                 cache = _Counted(self._connect(), self.figures)
                 stack.push_async_callback(cache.close)
-                self._placements.append(Placement(self._store, tier=Tier.WARM, ports=ports, cache=cache))  # type: ignore[arg-type]  # it has all by __getattr__
+                self._placements.append(Placement(self._store, tier=Tier.WARM, ports=ports, cache=cache))
             self._repairers = [Repairer(placement, ports) for placement in self._placements]
             await self._repair()
             while self.figures.fills < fills:
@@ -153,7 +153,7 @@ class Race:
             told = [self._told.get(key, 0) for key in keys]
             found = await placement.get(NAMESPACE, keys, [0] * len(keys), deadline=None)
             self.figures.reads += len(keys)
-            for key, least, answer in zip(keys, told, found.answers, strict=True):
+            for key, least, answer in zip(keys, told, found.lookups, strict=True):
                 version = 0 if answer.copy is None else answer.copy.version
                 if answer.tier is Tier.HOT and version < least:
                     self.figures.stale += 1

@@ -7,7 +7,8 @@ from random import Random
 from sidecar.core.entry import Entry
 from sidecar.core.errors import SidecarError, Unavailable
 from sidecar.core.modes import ServingMode, Tier
-from sidecar.engine.replies import Listed, Lookup
+from sidecar.engine.replies import Listed
+from sidecar.tiers.reading import Lookup
 from tests.sim.model import Moment
 from tests.sim.plan import ENDLESS, POLICIES, Plan
 from tests.sim.promises import Ledger, Promise

@@ -14,13 +14,13 @@ from sidecar.core.modes import Durability, ServingMode, Tier
 from sidecar.core.operations import Put, Write
 from sidecar.core.store import ChangePage, Outcome, Touch, Touched
 from sidecar.engine.engine import Engine
-from sidecar.engine.replies import Lookup, Read, Written
+from sidecar.engine.replies import Read, Written
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from sidecar.stores.memory.cache import _Held, _size
 from sidecar.tiers.cached import Leases
 from sidecar.tiers.near import Near
 from sidecar.tiers.placement import Placement
-from sidecar.tiers.reading import Found
+from sidecar.tiers.reading import Found, Lookup
 from sidecar.tiers.repair import Repairer
 from tests.sim.sidecars import Variant
 
@@ -258,7 +258,7 @@ def _outage_as_miss(engine: Engine) -> Engine:
 
 
 def _miss() -> Lookup:
-    return Lookup(None, ServingMode.NORMAL, Tier.WARM, stale_possible=False)
+    return Lookup(None, Tier.WARM)
 
 
 MUTANTS: dict[str, Variant] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -189,7 +189,7 @@ class World:
         if isinstance(held, Entry) and true is not None and true.ttl_ms is not None:
             # A sliding entry's copy may know an earlier end: then it is gone earlier, and asked for again.
             assert held.expire_time is not None
-            same = true.matches(replace(held, expire_time=true.expire_time)) and held.expire_time <= (
+            same = true.matches(held._replace(expire_time=true.expire_time)) and held.expire_time <= (
                 true.expire_time or 0
             )
         else:

@@ -186,7 +186,7 @@ class Deployment:
         self.near.heartbeat(self.ports.clock.monotonic())
 
     async def read(self, floor: int = 0) -> tuple[bytes | None, Tier]:
-        [answer] = (await self.placement.get(NAMESPACE, [KEY], [floor], deadline=None)).answers
+        [answer] = (await self.placement.get(NAMESPACE, [KEY], [floor], deadline=None)).lookups
         return (answer.copy.value if isinstance(answer.copy, Entry) else None), answer.tier
 
     def announced(self) -> list[tuple[str, str]]:
@@ -213,9 +213,9 @@ async def test_a_batch_is_answered_in_order_from_wherever_its_keys_are(deploymen
 
     found = await deployment.placement.get(NAMESPACE, ["other", KEY, "none"], [0, 0, 0], deadline=None)
 
-    values = [copy.value if isinstance(copy := answer.copy, Entry) else None for answer in found.answers]
+    values = [copy.value if isinstance(copy := answer.copy, Entry) else None for answer in found.lookups]
     assert values == [b"2", b"1", None]
-    assert [answer.tier for answer in found.answers] == [Tier.HOT, Tier.NEAR, Tier.WARM]
+    assert [answer.tier for answer in found.lookups] == [Tier.HOT, Tier.NEAR, Tier.WARM]
 
 
 @pytest.mark.parametrize("change", ["put", "remove", "touch"])
@@ -270,7 +270,7 @@ async def test_while_all_is_away_a_copy_that_is_not_too_old_answers(deployment: 
     deployment.cache.clear()
     deployment.near._heard_s = None
 
-    [answer] = (await deployment.placement.get_cached(NAMESPACE, [KEY], [0])).answers
+    [answer] = (await deployment.placement.get_cached(NAMESPACE, [KEY], [0])).lookups
 
     assert answer.tier is Tier.NEAR
     assert answer.stale_possible

@@ -56,7 +56,7 @@ class Deployment:
         """A read with its followups done."""
         found = await self.get()
         await self.placement.cache.fill(NAMESPACE, found.fills, now=self.store.now())
-        copy = found.answers[0].copy
+        copy = found.lookups[0].copy
         return copy.value if isinstance(copy, Entry) else None
 
     async def cached(self) -> Hit | Miss:
@@ -88,7 +88,7 @@ async def test_what_was_written_stays_hot(deployment: Deployment) -> None:
 
     found = await deployment.get()
 
-    assert found.answers[0].tier is Tier.HOT
+    assert found.lookups[0].tier is Tier.HOT
 
 
 async def test_a_writer_whose_lease_went_to_a_reader_applies(deployment: Deployment) -> None:
@@ -114,7 +114,7 @@ async def test_concurrent_misses_share_one_read(deployment: Deployment) -> None:
     await hold.reached.wait()
     hold.release()
 
-    answers = [(await read).answers[0].copy for read in reads]
+    answers = [(await read).lookups[0].copy for read in reads]
 
     assert {answer.value for answer in answers if isinstance(answer, Entry)} == {b"1"}
     assert deployment.store.calls["get"] == 1
@@ -130,7 +130,7 @@ async def test_a_read_under_way_is_not_joined_by_who_needs_newer(deployment: Dep
     await asyncio.sleep(0)
     hold.release()
 
-    copy = (await late).answers[0].copy
+    copy = (await late).lookups[0].copy
 
     assert isinstance(copy, Entry)
     assert copy.value == b"new"
@@ -147,7 +147,7 @@ async def test_the_leaders_deadline_is_not_the_joiners(deployment: Deployment) -
 
     with pytest.raises(DeadlineExceeded):
         await leader
-    assert isinstance((await joiner).answers[0].copy, Entry)
+    assert isinstance((await joiner).lookups[0].copy, Entry)
 
 
 async def test_a_joined_read_answers_no_entry_that_has_ended_since(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ async def test_a_joined_read_answers_no_entry_that_has_ended_since(monkeypatch: 
     await asyncio.sleep(0)
     hold.release()
 
-    assert (await late).answers[0].copy is None
+    assert (await late).lookups[0].copy is None
     await early
 
 
@@ -233,7 +233,7 @@ async def test_another_cache_identity_makes_every_copy_a_miss(deployment: Deploy
 
     await deployment.repair()
 
-    assert (await deployment.get()).answers[0].tier is Tier.WARM
+    assert (await deployment.get()).lookups[0].tier is Tier.WARM
 
 
 async def test_a_late_fill_of_an_older_generation_is_a_miss(deployment: Deployment) -> None:
@@ -243,7 +243,7 @@ async def test_a_late_fill_of_an_older_generation_is_a_miss(deployment: Deployme
     assert deployment.placement.cache.generation is not None
     deployment.placement.cache.generation += 1
 
-    answer = (await deployment.get(floor=version)).answers[0]
+    answer = (await deployment.get(floor=version)).lookups[0]
 
     assert answer.tier is Tier.WARM
     assert all(isinstance(fill, Fill) for fill in found.fills)

@@ -65,7 +65,7 @@ async def read(repairer: Repairer) -> tuple[bytes | None, Tier]:
     placement = repairer._placement
     found = await placement.get(NAMESPACE, [KEY], [0], deadline=None)
     await placement.cache.fill(NAMESPACE, found.fills, now=placement.authority.now())
-    [answer] = found.answers
+    [answer] = found.lookups
     return getattr(answer.copy, "value", None), answer.tier
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,11 +85,17 @@ def test_any_number_of_rows_is_loaded_at_once(count: int) -> None:
     connection.close()
 
 
+def named(copy: Copy) -> Copy:
+    if isinstance(copy, Entry):
+        return copy._replace(namespace="n", key="k")
+    return replace(copy, namespace="n", key="k")
+
+
 @given(first=entries | tombstones, second=entries | tombstones)
 def test_a_later_state_replaces_every_column(first: Copy, second: Copy) -> None:
     connection = database()
-    second = type(second)(**{f: getattr(second, f) for f in second.__slots__} | {"namespace": "n", "key": "k"})
-    first = type(first)(**{f: getattr(first, f) for f in first.__slots__} | {"namespace": "n", "key": "k"})
+    second = named(second)
+    first = named(first)
     connection.executemany(query("store entry"), [rows.encode(first), rows.encode(second)])
 
     assert rows.decode("n", "k", loaded(connection, second)) == second
@@ -105,8 +112,7 @@ def test_a_moved_end_changes_nothing_else(copy: Entry, end: int | None, ttl: int
     connection.execute(query("store end"), rows.encode_end(moved, copy.namespace, copy.key))
 
     found = rows.decode(copy.namespace, copy.key, loaded(connection, copy))
-    fields = {name: getattr(copy, name) for name in copy.__slots__}
-    assert found == Entry(**fields | {"expire_time": end, "ttl_ms": ttl})
+    assert found == copy._replace(expire_time=end, ttl_ms=ttl)
     connection.close()
 
 

@@ -120,7 +120,7 @@ class Upkeep:
             return Touched(found=False)
         end, ttl = touched_expire_time(entry, now, ttl_ms=one.ttl_ms, extend_only=one.extend_only)
         if (end, ttl) != (entry.expire_time, entry.ttl_ms):
-            moved[one.key] = replace(entry, expire_time=end, ttl_ms=ttl)
+            moved[one.key] = entry._replace(expire_time=end, ttl_ms=ttl)
         return Touched(found=True, expire_time=end)
 
     def _update(self, loaded: Item, entry: Entry) -> Action:

@@ -140,7 +140,7 @@ class MemoryStore:
             return Touched(found=False)
         end, ttl = touched_expire_time(entry, now, ttl_ms=touch.ttl_ms, extend_only=touch.extend_only)
         if (end, ttl) != (entry.expire_time, entry.ttl_ms):
-            self._put(replace(entry, expire_time=end, ttl_ms=ttl))
+            self._put(entry._replace(expire_time=end, ttl_ms=ttl))
             if announce:
                 self._announce(entry, ChangeKind.TOUCH)
         return Touched(found=True, expire_time=end)
@@ -171,7 +171,7 @@ class MemoryStore:
             size += 0 if keys_only else len(entry.value)
             if len(entries) == limit or (entries and size > bytes_max):
                 return Page(entries=tuple(entries), more=True)
-            entries.append(replace(entry, value=b"") if keys_only else entry)
+            entries.append(entry._replace(value=b"") if keys_only else entry)
         return Page(entries=tuple(entries), more=False)
 
     async def delete_prefix(
