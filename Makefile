@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos
 SEEDS ?= 2000
 SEED ?=
+FILLS ?= 1000000
+CACHE ?= valkey
+TIERS ?= embedded
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,13 +62,16 @@ test: servers ## every test, with what it needs
 sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
+race: servers ## leased fills raced over a real cache (FILLS=1000000 CACHE=valkey)
+	$(BIN)/python -m tests.race --fills $(FILLS) --cache $(CACHE)
+
 bench: servers ## side-by-side benchmarks: a table, and bench/results/*.json
 	$(BIN)/python -m bench
 
-demo: servers ## real dialogues through a daemon that is killed again and again
-	$(BIN)/python -m examples.dialogues
+demo: servers ## real dialogues through a daemon that is killed again and again (TIERS=servers: and its servers)
+	$(BIN)/python -m examples.dialogues --tiers $(TIERS)
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup servers run protos fmt check test sim bench demo clean
+.PHONY: help setup servers run protos fmt check test sim race bench demo clean

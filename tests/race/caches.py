@@ -46,7 +46,9 @@ def _redis(kind: str, protocol: str) -> Callable[[], Cache]:
     prefix, target = f"race-{uuid.uuid4().hex}/", parse_target(server.url)
 
     def connect() -> Cache:
-        cache: Cache = classes[protocol](RedisClient(target, clock=SystemPorts().clock), prefix=prefix)
+        client = RedisClient(target, clock=SystemPorts().clock)
+        cache: Cache = classes[protocol](client, prefix=prefix)
+        cache.close = client.close  # type: ignore[method-assign]  # a client is closed by whoever made it
         return cache
 
     return connect

@@ -31,7 +31,7 @@ from tests.support.factories import NAMESPACE, write
 
 WRITERS = READERS = 4
 KEYS = [f"k{n:02}" for n in range(30)]
-OPERATIONS_PER_ROUND = 600
+OPERATIONS_PER_ROUND = 2_000
 DEATHS = 0.02
 DAEMONS = 2
 
@@ -123,7 +123,8 @@ class Race:
         return self.figures
 
     async def _round(self) -> None:
-        self._left = OPERATIONS_PER_ROUND
+        self._left, self._due = OPERATIONS_PER_ROUND, 0.0
+        self._rate = self._random.uniform(0.15, 0.4)
         actors = [self._write() for _ in range(WRITERS)] + [self._read() for _ in range(READERS)]
         await asyncio.gather(*actors, self._evict())
         await self._check("stale", [key for key in KEYS if key not in self._dead])
@@ -136,6 +137,7 @@ class Race:
             placement, key = self._random.choice(self._placements), self._random.choice(KEYS)
             operation: Operation = Remove(key=key) if self._random.random() < 0.1 else Put(key=key, value=b"value")
             self.figures.writes += 1
+            self._due += self._rate
             if self._random.random() < DEATHS:
                 await self._store.commit(write(operation))
                 self._dead.add(key)
@@ -149,10 +151,11 @@ class Race:
     async def _read(self) -> None:
         while self._take():
             placement = self._random.choice(self._placements)
-            keys = self._random.sample(KEYS, k=self._random.choice((1, 1, 3)))
+            keys = self._random.sample(KEYS, k=self._random.choice((1, 1, 3, 10)))
             told = [self._told.get(key, 0) for key in keys]
             found = await placement.get(NAMESPACE, keys, [0] * len(keys), deadline=None)
             self.figures.reads += len(keys)
+            self._due += len(keys) * self._rate
             for key, least, answer in zip(keys, told, found.lookups, strict=True):
                 version = 0 if answer.copy is None else answer.copy.version
                 if answer.tier is Tier.HOT and version < least:
@@ -163,14 +166,13 @@ class Race:
                 await placement.cache.fill(NAMESPACE, found.fills, now=self._store.now())
 
     async def _evict(self) -> None:
-        """Of 15 to 40 % of the operations, a key of theirs is forgotten by the cache: a DEL is what an eviction does."""
-        rate = self._random.uniform(0.15, 0.4)
+        """For 15 to 40 % of the keys that are read and written, one is forgotten by the cache: a DEL is what that is."""
         while self._left > 0:
-            if self._random.random() < rate:
-                count = self._random.randint(1, 4)
-                await self._placements[0].cache.invalidate(NAMESPACE, self._random.sample(KEYS, k=count))
+            count = min(int(self._due), len(KEYS))
+            if count:
+                self._due -= count
                 self.figures.evictions += count
-            await wait_a_little(self._random)
+                await self._placements[0].cache.invalidate(NAMESPACE, self._random.sample(KEYS, k=count))
             await asyncio.sleep(0)
 
     def _take(self) -> bool:
