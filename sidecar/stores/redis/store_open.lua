@@ -1,0 +1,2 @@
+-- Only the clock. ARGV: clock. Answers {clock}.
+return {now}
