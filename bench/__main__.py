@@ -7,11 +7,27 @@ import sys
 
 from rich.console import Console
 
-from bench import footprint, report, sqlite, unary
+from bench import footprint, postgres, redis, report, sqlite, unary
 from bench.figures import Report
 
-FULL = {"rounds": 40, "calls": 250, "sqlite_rounds": 10, "sqlite_writes": 1600, "starts": 5}
-QUICK = {"rounds": 8, "calls": 100, "sqlite_rounds": 2, "sqlite_writes": 320, "starts": 1}
+FULL = {
+    "rounds": 40,
+    "calls": 250,
+    "sqlite_rounds": 10,
+    "sqlite_writes": 1600,
+    "starts": 5,
+    "server_rounds": 12,
+    "server_calls": 2000,
+}
+QUICK = {
+    "rounds": 8,
+    "calls": 100,
+    "sqlite_rounds": 2,
+    "sqlite_writes": 320,
+    "starts": 1,
+    "server_rounds": 3,
+    "server_calls": 400,
+}
 
 
 def main() -> int:
@@ -31,6 +47,8 @@ def main() -> int:
             settings=sizes,
             footprint=footprint.measure(progress, starts=sizes["starts"]),
             unary=unary.measure(progress, rounds=sizes["rounds"], calls=sizes["calls"]),
+            redis=redis.measure(progress, rounds=sizes["server_rounds"], calls=sizes["server_calls"] // 4),
+            postgres=postgres.measure(progress, rounds=sizes["server_rounds"], writes=sizes["server_calls"]),
             group_commit=sqlite.measure(progress, rounds=sizes["sqlite_rounds"], writes=sizes["sqlite_writes"]),
         )
     report.show(measured, console)

@@ -46,6 +46,26 @@ class GroupCommit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresCommits:
+    """Writes a second of concurrent writers; ratios are medians over rounds of grouped to the others."""
+
+    concurrency: int
+    connections: int
+    grouped_per_s: float
+    single_per_s: float
+    bare_per_s: float
+    single_ratio: float
+    single_ratio_min: float
+    bare_ratio: float
+    bare_ratio_min: float
+
+    @property
+    def met(self) -> bool:
+        """Whether both targets are met."""
+        return self.single_ratio >= self.single_ratio_min and self.bare_ratio >= self.bare_ratio_min
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """An idle daemon on embedded tiers; start until health says SERVING, MB of 10^6 bytes; medians of some starts."""
 
@@ -70,10 +90,13 @@ class Report:
     machine: dict[str, str | int | float]
     settings: dict[str, int]
     unary: list[Row]
+    redis: list[Row]
     group_commit: GroupCommit
+    postgres: PostgresCommits
     footprint: Footprint
 
     @property
     def met(self) -> bool:
         """Whether every target is met."""
-        return self.group_commit.met and self.footprint.met and all(row.met is not False for row in self.unary)
+        parts = self.group_commit.met and self.postgres.met and self.footprint.met
+        return parts and all(row.met is not False for row in (*self.unary, *self.redis))

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.figures import Footprint
 from bench.processes import daemon
 
-BACKENDS = ("boto3", "psycopg", "redis")
+BACKENDS = ("botocore", "psycopg", "hiredis")
 """Client libraries that embedded tiers have no use for."""
 SETTLE_S = 2.0
 """Idle, and past the first round of the background work."""

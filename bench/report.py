@@ -54,13 +54,34 @@ def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
             f"{row.ratio:.2f}",
             "" if row.ratio_max is None else f"≤ {row.ratio_max:.2f} {_mark(row.met)}",
         )
-        for row in report.unary
+        for row in (*report.unary, *report.redis)
     ]
-    group, idle = report.group_commit, report.footprint
+    group, postgres, idle = report.group_commit, report.postgres, report.footprint
     others: list[Cells] = [
         (f"SQLite Set, {group.concurrency} concurrent, grouped", f"{group.grouped_per_s:.0f} a second", ""),
         ("the same, a commit each", f"{group.single_per_s:.0f} a second", ""),
         ("ratio", f"{group.ratio:.1f}", f"≥ {group.ratio_min:.0f} {_mark(group.met)}"),
+        (
+            f"PostgreSQL Set, {postgres.concurrency} concurrent, grouped",
+            f"{postgres.grouped_per_s:.0f} a second",
+            "",
+        ),
+        (
+            f"the same, a commit each over {postgres.connections} connections",
+            f"{postgres.single_per_s:.0f} a second",
+            "",
+        ),
+        (f"bare upserts over {postgres.connections} connections", f"{postgres.bare_per_s:.0f} a second", ""),
+        (
+            "ratio to a commit each",
+            f"{postgres.single_ratio:.1f}",
+            f"≥ {postgres.single_ratio_min:.0f} {_mark(postgres.single_ratio >= postgres.single_ratio_min)}",
+        ),
+        (
+            "ratio to bare upserts",
+            f"{postgres.bare_ratio:.2f}",
+            f"≥ {postgres.bare_ratio_min:.1f} {_mark(postgres.bare_ratio >= postgres.bare_ratio_min)}",
+        ),
         (
             "daemon start to SERVING",
             f"{idle.start_s:.2f} s",

@@ -36,7 +36,8 @@ class Hit(NamedTuple):
     copy: Copy | None
 
 
-class Miss(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Miss:
     """Nothing there. `lease`: the token to fill with; None: another asker has it."""
 
     lease: str | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import NamedTuple
 
 from sidecar.core.cache import Fill, Hit, Miss
@@ -86,7 +85,8 @@ class ReadThrough:
         if not any(floors) and set(map(type, held)) == {Hit}:
             # A batch that the cache has: written for speed, as the loop below says it.
             self._cache.stats.looked_up(len(keys), len(keys))
-            return Found(list(map(Lookup, [found.copy for found in held], repeat(Tier.HOT), repeat(stale_possible))))  # type: ignore[union-attr]  # all are hits
+            new, hot = tuple.__new__, Tier.HOT
+            return Found([new(Lookup, (hit[0], hot, stale_possible)) for hit in held])  # type: ignore[index]  # all are hits
         answers = [
             Lookup(found.copy, Tier.HOT, stale_possible)
             if isinstance(found, Hit) and _version(found.copy) >= floor

@@ -9,6 +9,12 @@ from pathlib import Path
 from sidecar.stores.files import FileBlobs
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from sidecar.stores.sqlite import SqliteStore
+from tests.contract.adapters_dynamodb import DYNAMODB_STORE
+from tests.contract.adapters_memcached import MEMCACHED_CACHE, MEMCACHED_RING_CACHE
+from tests.contract.adapters_postgres import POSTGRES_STORE
+from tests.contract.adapters_redis_cache import REDIS_CACHE, REDIS_CLUSTER_CACHE, VALKEY_CACHE
+from tests.contract.adapters_redis_store import REDIS_CLUSTER_STORE, REDIS_STORE, VALKEY_STORE
+from tests.contract.adapters_s3 import MINISTACK_BLOBS, SEAWEEDFS_BLOBS
 from tests.contract.harnesses import BlobsHarness, CacheHarness, StoreHarness, StoreUnderTest
 
 LEASE_MS, NEGATIVE_MS = 3_000, 2_000
@@ -61,9 +67,17 @@ MEMORY_CACHE = CacheHarness(
     negative_ms=NEGATIVE_MS,
 )
 FILE_BLOBS = BlobsHarness(name="files", make=FileBlobs, spoil=_spoil_file)
-STORES = [MEMORY_STORE, SQLITE_STORE]
+STORES = [MEMORY_STORE, SQLITE_STORE, POSTGRES_STORE, DYNAMODB_STORE, REDIS_STORE, VALKEY_STORE, REDIS_CLUSTER_STORE]
 DURABLE_STORES = [harness for harness in STORES if harness.durable]
+FEED_STORES = [harness for harness in STORES if harness.changes]
 SPOILABLE_STORES = [harness for harness in STORES if harness.spoil]
-CACHES = [MEMORY_CACHE]
+CACHES = [
+    MEMORY_CACHE,
+    MEMCACHED_CACHE,
+    MEMCACHED_RING_CACHE,
+    REDIS_CACHE,
+    VALKEY_CACHE,
+    REDIS_CLUSTER_CACHE,
+]
 BOUNDED_CACHES = [harness for harness in CACHES if harness.bounded]
-BLOBS = [FILE_BLOBS]
+BLOBS = [FILE_BLOBS, SEAWEEDFS_BLOBS, MINISTACK_BLOBS]

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -198,10 +198,9 @@ def main() -> int:
         told = asyncio.run(work(targets.split(","), int(process), int(clients), int(increments)))
         json.dump(asdict(told), sys.stdout)
         return 0
-    with (
-        tempfile.TemporaryDirectory(prefix="increments-") as directory,
-        shared_tiers() if options.daemons > 1 else nullcontext({}) as settings,
-    ):
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="increments-"))
+        settings = stack.enter_context(shared_tiers()) if options.daemons > 1 else {}
         figures = asyncio.run(
             run(
                 Path(directory),

@@ -67,7 +67,7 @@ def assert_heals(daemon: DaemonProcess, caller: Caller) -> None:
 
 def test_a_full_disk_is_told_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     limits = ("--file-bytes", str(NO_ROOM_BYTES))
-    with daemon_process(tmp_path / "data", limits=limits) as daemon, Caller(daemon.target) as caller:
+    with daemon_process(tmp_path / "data", limits) as daemon, Caller(daemon.target) as caller:
         acknowledged: dict[str, bytes] = {}
         error: Refusal | None = None
         for number in range(100):
@@ -99,7 +99,7 @@ def test_a_data_directory_that_became_read_only_is_told_and_heals(tmp_path: Path
     with daemon_process(data) as daemon, Caller(daemon.target) as caller:
         write(caller, "kept")
         daemon.terminate()
-    with read_only(data), daemon_process(data, limits=("--obey-modes",)) as daemon, Caller(daemon.target) as caller:
+    with read_only(data), daemon_process(data, ("--obey-modes",)) as daemon, Caller(daemon.target) as caller:
         error = refused(caller)
         assert error.code is grpc.StatusCode.UNAVAILABLE
         assert error.reason in {"STORAGE_READ_ONLY", "AUTHORITY_UNAVAILABLE"}
@@ -122,7 +122,7 @@ def read_only(path: Path) -> Iterator[None]:
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused_with_a_clear_line(tmp_path: Path) -> None:
-    with read_only(tmp_path), unstarted_process(tmp_path / "data", limits=("--obey-modes",)) as daemon:
+    with read_only(tmp_path), unstarted_process(tmp_path / "data", ("--obey-modes",)) as daemon:
         daemon.launch()
         code = daemon.ended()
 

@@ -6,10 +6,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from servers.redis import Valkey
-
 from servers.base import shared
 from servers.postgres import Postgres
+from servers.redis import Valkey
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Caller:
 class DaemonProcess:
     """`state-sidecar serve`; what it says is kept in `lines`. `limits` are arguments of tests.support.limited."""
 
-    def __init__(self, data_dir: Path, *, limits: tuple[str, ...] = (), **settings: str) -> None:
+    def __init__(self, data_dir: Path, limits: tuple[str, ...] = (), /, **settings: str) -> None:
         self.data_dir = data_dir
         self.addresses: list[str] = []
         self.http_address = ""
@@ -153,9 +153,9 @@ class DaemonProcess:
 
 
 @contextmanager
-def daemon_process(data_dir: Path, *, limits: tuple[str, ...] = (), **settings: str) -> Iterator[DaemonProcess]:
+def daemon_process(data_dir: Path, limits: tuple[str, ...] = (), /, **settings: str) -> Iterator[DaemonProcess]:
     """A daemon that serves; whatever the test did to it, it is gone after the block."""
-    daemon = DaemonProcess(data_dir, limits=limits, **settings)
+    daemon = DaemonProcess(data_dir, limits, **settings)
     try:
         yield daemon.start()
     finally:
@@ -164,9 +164,9 @@ def daemon_process(data_dir: Path, *, limits: tuple[str, ...] = (), **settings: 
 
 
 @contextmanager
-def unstarted_process(data_dir: Path, *, limits: tuple[str, ...] = (), **settings: str) -> Iterator[DaemonProcess]:
+def unstarted_process(data_dir: Path, limits: tuple[str, ...] = (), /, **settings: str) -> Iterator[DaemonProcess]:
     """A daemon that the test starts; it is gone after the block."""
-    daemon = DaemonProcess(data_dir, limits=limits, **settings)
+    daemon = DaemonProcess(data_dir, limits, **settings)
     try:
         yield daemon
     finally:

@@ -48,9 +48,10 @@ SLEEP = re.compile(r"\b(?:time|asyncio)\.sleep\((?!0\))")
 
 # A backend's library, and where its adapter is or will be.
 ADAPTERS = {
-    "redis": ("sidecar/stores/redis/",),
+    "redis": (),  # for tests and benchmarks: the adapter has a client of its own
+    "hiredis": ("sidecar/stores/redis/",),
     "psycopg": ("sidecar/stores/postgres/",),
-    "boto3": ("sidecar/stores/dynamodb/", "sidecar/stores/s3/"),
+    "boto3": (),
     "botocore": ("sidecar/stores/dynamodb/", "sidecar/stores/s3/"),
     "opentelemetry": ("sidecar/telemetry/",),
 }

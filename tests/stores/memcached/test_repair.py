@@ -41,7 +41,7 @@ class Daemon:
         """A CACHED read with its fill."""
         found = await self.placement.get(NAMESPACE, [key], [0], deadline=None)
         await self.placement.cache.fill(NAMESPACE, found.fills, now=self.placement.authority.now())
-        (answer,) = found.answers
+        (answer,) = found.lookups
         return (answer.copy.value if isinstance(answer.copy, Entry) else None), answer.tier
 
     async def read_all(self, *, times: int = 1) -> dict[str, tuple[bytes | None, Tier]]:
