@@ -47,6 +47,18 @@ def test_a_short_pass_keeps_every_turn_once_through_kills() -> None:
     assert counts["states equal to the dataset's"] == "4"
 
 
+@pytest.mark.timeout(300)
+def test_a_short_pass_on_servers_that_are_killed_too_keeps_every_turn_once() -> None:
+    command = [sys.executable, "-m", "examples.dialogues", "--tiers", "servers", "--kills", "6", "--data", str(SAMPLE)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    counts = dict(re.findall(r"│ ([^│]*?) +│ +(\S+)", run.stdout))
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert counts["kill -9"] == "6"
+    assert (counts["turns lost"], counts["turns doubled"]) == ("0", "0")
+    assert counts["states equal to the dataset's"] == str(len(DIALOGUES))
+
+
 @pytest.mark.parametrize("dialogue", DIALOGUES, ids=lambda dialogue: dialogue["dialogue_id"])
 def test_what_the_worker_builds_turn_by_turn_is_what_the_dataset_ends_with(dialogue: State) -> None:
     assert replayed(dialogue) == expected(dialogue)
