@@ -26,9 +26,9 @@ from sidecar.core.errors import (
 )
 from sidecar.core.operations import OperationResult, WriteId
 from sidecar.core.store import Outcome, PrefixProgress
+from sidecar.stores.ranges import key_range
 from sidecar.stores.sqlite import errors, outcomes, rows
 from sidecar.stores.sqlite.queries import load, query, schema
-from sidecar.stores.sqlite.ranges import key_range
 from tests.support.factories import entry, request
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))

@@ -10,9 +10,9 @@ from sidecar.core.store import ChangeKind, ChangePage, ChangeRow, Page
 from sidecar.stores.postgres import rows
 from sidecar.stores.postgres.arrays import BYTES, columns, integer
 from sidecar.stores.postgres.queries import Queries
-from sidecar.stores.postgres.ranges import key_range
 from sidecar.stores.postgres.transaction import Pair
 from sidecar.stores.postgres.wire import Call, Row
+from sidecar.stores.ranges import key_range
 
 
 def get_call(queries: Queries, pairs: Sequence[Pair]) -> Call:

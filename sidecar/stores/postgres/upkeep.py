@@ -13,9 +13,9 @@ from sidecar.core.store import ChangeKind, PrefixProgress, SweepOrder, Swept, To
 from sidecar.stores import records
 from sidecar.stores.postgres import rows
 from sidecar.stores.postgres.arrays import columns, integer
-from sidecar.stores.postgres.ranges import key_range
 from sidecar.stores.postgres.transaction import Transaction, lock_entries
 from sidecar.stores.postgres.wire import Row
+from sidecar.stores.ranges import key_range
 
 _log = logging.getLogger(__name__)
 

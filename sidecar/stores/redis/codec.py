@@ -2,7 +2,7 @@
 
 | bytes | field | |
 | --- | --- | --- |
-| 0-3 | checksum | CRC-32 of the Redis key and all that follows: what is another key's, or spoilt, does not verify |
+| 0-3 | mark | `slot` |
 | 4 | format | 1; of a slot in another one only this is known, and whoever tells a newer state drops it |
 | 5 | kind | `P` placeholder, `M` cached miss, `E` entry, `T` tombstone |
 | 6-13 | generation | |
@@ -11,6 +11,9 @@
 
 Then `P`: the lease's name. `T`: delete time. `E`: create time, update time, ttl, schema version, lengths of content type
 and labels, these two, and the value. Integers are big-endian.
+
+The last four bytes are the CRC-32, little-endian, of the Redis key and all before: what is another key's, or spoilt, does
+not verify. A CRC over data that its own CRC follows is always the same number, so a slot is checked as a whole, uncut.
 """
 
 from __future__ import annotations
@@ -32,9 +35,12 @@ NO_END = (1 << 64) - 1
 TAKEN = Miss(None)
 NOTHING = Hit(None)
 
-_CHECKSUM = Struct(">I")
+_MARK = b"slot"
+_CHECKSUM = Struct("<I")
+_VERIFIED = 0x2144DF1C
+"""The CRC-32 of anything with its CRC-32 behind it."""
 _FRONT = Struct(">BBQQQ")
-_HEADER = Struct(">IBBQQQ")
+_HEADER = Struct(">4xBBQQQ")
 _TIME = Struct(">q")
 _DETAILS = Struct(">qqqqHI")
 _ENTRY = Struct(_HEADER.format + _DETAILS.format[1:])
@@ -143,14 +149,14 @@ def read_all(
     # Written out, with local names and without the frames of __new__: of a batch of a hundred this is the larger part.
     unpack, new, answered, least = _ENTRY.unpack_from, tuple.__new__, answers.append, _ENTRY_BYTES
     for name, slot, key in zip(names, slots, keys, strict=True):
-        if slot is None or slot[4:6] != _ENTRY_MARK or len(slot) < least:
+        if slot is None or slot[4:6] != _ENTRY_MARK or len(slot) < least + 4:
             answer = None if slot is None else _read_other(name, slot, namespace, key, generation=generation, now=now)
             if answer is None:
                 missing.append(len(answers))
             answered(answer or TAKEN)
             continue
-        checksum, _, _, made_in, version, end, created, updated, ttl_ms, schema, type_bytes, label_bytes = unpack(slot)
-        if checksum != crc32(slot[4:], crc32(name)):
+        _, _, made_in, version, end, created, updated, ttl_ms, schema, type_bytes, label_bytes = unpack(slot)
+        if crc32(slot, crc32(name)) != _VERIFIED:
             raise NotOurs(name)
         if made_in != generation or end <= now:
             missing.append(len(answers))
@@ -164,7 +170,7 @@ def read_all(
             labels = json.loads(slot[labels_at:value_at]) if label_bytes else NO_LABELS
         expire_time = None if end == NO_END else end
         ttl = None if ttl_ms == _NO_TTL else ttl_ms
-        value = slot[value_at:]
+        value = slot[value_at:-4]
         entry = (namespace, key, value, version, created, updated, expire_time, ttl, content_type, schema, labels)
         answered(new(Hit, (new(Entry, entry),)))
     return answers, missing
@@ -172,12 +178,12 @@ def read_all(
 
 def _read_other(name: bytes, slot: bytes, namespace: str, key: str, *, generation: int, now: int) -> Hit | Miss | None:
     """The answer of what is no entry; None: nothing that is believed."""
-    if len(slot) < _HEADER.size:
+    if len(slot) < _HEADER.size + 4:
         raise NotOurs(name)
-    checksum, form, kind, made_in, version, end = _HEADER.unpack_from(slot)
+    form, kind, made_in, version, end = _HEADER.unpack_from(slot)
     if form != FORMAT:
         return None
-    if kind == ENTRY or checksum != crc32(slot[4:], crc32(name)):
+    if kind == ENTRY or crc32(slot, crc32(name)) != _VERIFIED:
         raise NotOurs(name)
     if made_in != generation or end <= now:
         return None
@@ -192,4 +198,5 @@ def _read_other(name: bytes, slot: bytes, namespace: str, key: str, *, generatio
 
 
 def _sealed(name: bytes, front: bytes, rest: bytes) -> bytes:
-    return b"".join((_CHECKSUM.pack(crc32(rest, crc32(front, crc32(name)))), front, rest))
+    body = b"".join((_MARK, front, rest))
+    return body + _CHECKSUM.pack(crc32(body, crc32(name)))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import store_corrupt
 from sidecar.core.store import ChangeKind, ChangePage, ChangeRow, Page
+from sidecar.stores.ranges import key_range
 from sidecar.stores.sqlite import rows
 from sidecar.stores.sqlite.meta import Meta
 from sidecar.stores.sqlite.queries import load, query
-from sidecar.stores.sqlite.ranges import key_range
 
 _SCAN_ENTRIES = query("scan entries")
 _SCAN_HEADERS = query("scan headers")

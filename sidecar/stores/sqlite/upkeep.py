@@ -13,9 +13,9 @@ from sidecar.core.errors import DataLoss
 from sidecar.core.expiry import touched_expire_time
 from sidecar.core.operations import WriteId
 from sidecar.core.store import ChangeKind, PrefixProgress, SweepOrder, Swept, Touch, Touched, request_id_reused
+from sidecar.stores.ranges import key_range
 from sidecar.stores.sqlite import outcomes, rows
 from sidecar.stores.sqlite.queries import load, query
-from sidecar.stores.sqlite.ranges import key_range
 from sidecar.stores.sqlite.transaction import Transaction
 
 _log = logging.getLogger(__name__)
