@@ -10,6 +10,8 @@ SEED ?=
 FILLS ?= 1000000
 CACHE ?= valkey
 TIERS ?= embedded
+# Processes that share the tests: most of them wait for servers.
+JOBS ?= 4
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,7 +59,7 @@ check: setup ## format, lint, types, layers, proto lint and breaking, fresh stub
 	$(BIN)/pytest -q tests/tidy
 
 test: servers ## every test, with what it needs
-	CI=$${CI:-true} $(BIN)/pytest -q
+	CI=$${CI:-true} $(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
 sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))

@@ -177,13 +177,14 @@ def shared(kind: type[S], *arguments: Any) -> S:
     if server is None:
         server = kind(*arguments)
         if not _shared:
-            atexit.register(_stop_all)
+            atexit.register(stop_shared)
         _shared[at] = server.start()
     assert isinstance(server, kind)
     return server
 
 
-def _stop_all() -> None:
+def stop_shared() -> None:
+    """Stop what `shared` started; done at exit, too, where that is not cut short."""
     while _shared:
         _shared.popitem()[1].stop()
 

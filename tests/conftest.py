@@ -6,6 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from servers.base import stop_shared
+
 settings.register_profile(
     "fast", max_examples=100, stateful_step_count=40, deadline=None, database=None, print_blob=True
 )
@@ -19,3 +21,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def pytest_unconfigure() -> None:
+    """Stop the servers of this process: one of several that share the tests doesn't get to its exit handlers."""
+    stop_shared()

@@ -23,8 +23,6 @@ from sidecar.runtime.settings import Settings
 
 CLOCK_OFFSET_MS_MAX = 60_000
 """Beyond it ends of copies are far from the authority's, and signatures of requests to AWS soon invalid."""
-EXTRAS = {"boto3": "aws", "botocore": "aws", "psycopg": "postgres", "redis": "redis"}
-"""Libraries that not every installation has, and the extra that brings them."""
 
 
 async def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
@@ -40,12 +38,7 @@ async def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
 
 async def _tiers(settings: Settings, timeout_s: float) -> list[Finding]:
     ports = SystemPorts()
-    try:
-        backends = build.backends(settings, ports)
-    except ModuleNotFoundError as exc:
-        library = (exc.name or "").partition(".")[0]
-        extra = EXTRAS.get(library, "all")
-        return [wrong("tiers", "", f"the library {library} is missing: install state-sidecar[{extra}]")]
+    backends = build.backends(settings, ports)
     try:
         return list(
             await asyncio.gather(

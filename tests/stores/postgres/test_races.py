@@ -118,7 +118,7 @@ async def test_nor_do_transactions_that_create_the_same_keys(place: Place, open_
 
     Each insertion takes a while here, so that those of all stores are in the middle of theirs at the same time.
     """
-    stores = [await open_store(place) for _ in range(STORES)]
+    stores = [await open_store(place, timeout_s=20.0) for _ in range(STORES)]
     place.execute(SLOWLY)
     place.execute(
         "CREATE TRIGGER slowly BEFORE INSERT ON {schema}.entries FOR EACH ROW EXECUTE FUNCTION {schema}.slowly()"
