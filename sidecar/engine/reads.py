@@ -41,7 +41,9 @@ class Reads:
                 field="keys",
             )
         check_keys(keys, self._limits)
-        check_versions(floors, field="min_version")
+        floored = any(floors)
+        if floored:
+            check_versions(floors, field="min_version")
         placement = space.placement
         if placement is None:
             if strong or not space.passes_through:
@@ -56,19 +58,17 @@ class Reads:
             if strong or not space.passes_through:
                 raise
             found = await placement.get_cached(namespace, keys, floors)
-        return self._read(space, placement, found, keys, floors)
+        if floored:
+            _check_epochs(found.lookups, floors)
+        return self._read(space, placement, found, keys)
 
-    def _read(
-        self, space: Namespace, placement: Placement, found: Found, keys: Sequence[str], floors: Sequence[int]
-    ) -> Read:
+    def _read(self, space: Namespace, placement: Placement, found: Found, keys: Sequence[str]) -> Read:
         followups: list[Followup] = []
         if found.fills:
             followups.append(FillCache(placement, space.name, found.fills))
         if found.repairs:
             followups.append(RepairCache(placement, space.name, found.repairs))
         lookups = tuple(found.lookups)
-        if any(floors):
-            _check_epochs(lookups, floors)
         if space.policy.sliding:
             now = placement.authority.now()
             for lookup, key in zip(lookups, keys, strict=True):

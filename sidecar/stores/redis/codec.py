@@ -147,9 +147,15 @@ def read_all(
     answers: list[Hit | Miss] = []
     missing: list[int] = []
     # Written out, with local names and without the frames of __new__: of a batch of a hundred this is the larger part.
-    unpack, new, answered, least = _ENTRY.unpack_from, tuple.__new__, answers.append, _ENTRY_BYTES
+    unpack, new, answered, least, empty = (
+        _ENTRY.unpack_from,
+        tuple.__new__,
+        answers.append,
+        _ENTRY_BYTES,
+        _ENTRY_BYTES + 4,
+    )
     for name, slot, key in zip(names, slots, keys, strict=True):
-        if slot is None or slot[4:6] != _ENTRY_MARK or len(slot) < least + 4:
+        if slot is None or slot[4:6] != _ENTRY_MARK or len(slot) < empty:
             answer = None if slot is None else _read_other(name, slot, namespace, key, generation=generation, now=now)
             if answer is None:
                 missing.append(len(answers))
@@ -162,15 +168,16 @@ def read_all(
             missing.append(len(answers))
             answered(TAKEN)
             continue
-        content_type, labels, value_at = "", NO_LABELS, least
+        expire_time = None if end == NO_END else end
+        ttl = None if ttl_ms == _NO_TTL else ttl_ms
         if type_bytes or label_bytes:
             labels_at = least + type_bytes
             value_at = labels_at + label_bytes
             content_type = slot[least:labels_at].decode()
             labels = json.loads(slot[labels_at:value_at]) if label_bytes else NO_LABELS
-        expire_time = None if end == NO_END else end
-        ttl = None if ttl_ms == _NO_TTL else ttl_ms
-        value = slot[value_at:-4]
+            value = slot[value_at:-4]
+        else:
+            content_type, labels, value = "", NO_LABELS, slot[least:-4]
         entry = (namespace, key, value, version, created, updated, expire_time, ttl, content_type, schema, labels)
         answered(new(Hit, (new(Entry, entry),)))
     return answers, missing
