@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from servers.base import stop_shared
+
+_passed: Counter[str] = Counter()
 
 settings.register_profile(
     "fast", max_examples=100, stateful_step_count=40, deadline=None, database=None, print_blob=True
@@ -26,3 +30,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 def pytest_unconfigure() -> None:
     """Stop the servers of this process: one of several that share the tests doesn't get to its exit handlers."""
     stop_shared()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the contract cases that ran to their end, in whichever process."""
+    if report.when == "call" and report.passed:
+        _passed.update(str(value) for name, value in report.user_properties if name == "adapter")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many contract cases each adapter passed."""
+    if _passed:
+        terminalreporter.section("contract cases that passed")
+        for adapter, count in sorted(_passed.items()):
+            terminalreporter.write_line(f"{count:5}  {adapter}")

@@ -1,8 +1,7 @@
-"""Each contract test takes one of these subjects, and runs once for every harness. The cases that ran are counted."""
+"""Each contract test takes one of these subjects, and runs once for every harness. tests/conftest.py counts what ran."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,9 @@ from tests.contract.adapters import (
 )
 from tests.contract.harnesses import BlobsUnderTest, CacheUnderTest, StoreUnderTest
 
-ADAPTER = "adapter"
-_passed: Counter[str] = Counter()
-
 
 async def _opened(kind: str, request: pytest.FixtureRequest, directory: Path) -> AsyncIterator[Any]:
-    request.node.user_properties.append((ADAPTER, f"{kind} {request.param.name}"))
+    request.node.user_properties.append(("adapter", f"{kind} {request.param.name}"))
     async with request.param.opened(directory) as subject:
         yield subject
 
@@ -70,17 +66,3 @@ async def bounded_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Async
 async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BlobsUnderTest]:
     async for subject in _opened("blobs", request, tmp_path):
         yield subject
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count what ran to its end."""
-    if report.when == "call" and report.passed:
-        _passed.update(str(value) for name, value in report.user_properties if name == ADAPTER)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many contract cases each adapter passed."""
-    if _passed:
-        terminalreporter.section("contract cases that passed")
-        for adapter, count in sorted(_passed.items()):
-            terminalreporter.write_line(f"{count:5}  {adapter}")
