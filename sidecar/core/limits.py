@@ -68,11 +68,6 @@ def check_keys(keys: Sequence[str], limits: Limits) -> None:
             check_key(key, limits)
 
 
-def check_versions(versions: Sequence[int], *, field: str) -> None:
-    """As `check_version`, for each of some."""
-    check_version(min(versions), field=field)
-
-
 def check_prefix(prefix: str, limits: Limits) -> None:
     """KEY_INVALID for a prefix that no key can have."""
     if prefix:

@@ -8,7 +8,7 @@ from sidecar.core import paging
 from sidecar.core.entry import epoch_of
 from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable
 from sidecar.core.expiry import needs_touch
-from sidecar.core.limits import Limits, check_keys, check_prefix, check_versions
+from sidecar.core.limits import Limits, check_keys, check_prefix, check_version
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.engine.followups import FillCache, Followup, RepairCache, TouchEntry
 from sidecar.engine.namespaces import Namespace, Namespaces
@@ -43,7 +43,7 @@ class Reads:
         check_keys(keys, self._limits)
         floored = any(floors)
         if floored:
-            check_versions(floors, field="min_version")
+            check_version(min(floors), field="min_version")
         placement = space.placement
         if placement is None:
             if strong or not space.passes_through:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.core.entry import Copy, Entry
-from sidecar.core.errors import DECISIONS, SidecarError
-from sidecar.core.operations import Change, Write, WriteId, decide
-from sidecar.core.store import ChangeKind, Outcome, request_id_reused
+from sidecar.core.entry import Copy
+from sidecar.core.operations import Change, Write, WriteId
+from sidecar.core.store import request_id_reused
 from sidecar.stores import records
+from sidecar.stores.deciding import Answer, Group
 from sidecar.stores.postgres import rows
 from sidecar.stores.postgres.transaction import Pair, Transaction, load_requests, lock_entries
 from sidecar.stores.postgres.wire import Row
-
-Answer = Outcome | SidecarError
 
 
 async def commit_writes(transaction: Transaction, writes: Sequence[Write]) -> list[Answer]:
@@ -45,25 +43,14 @@ class _Newer(Exception):
         self.version = version
 
 
-class _Group:
+class _Group(Group):
     """The states that the writes of a group see and leave."""
 
     def __init__(self, transaction: Transaction, found: Sequence[Row], requests: Sequence[Row]) -> None:
+        super().__init__(transaction)
         self._transaction = transaction
         self._rows: dict[Pair, Row] = {row[:2]: row[2:] for row in found}
         self._requests: dict[Pair, Row] = {row[:2]: row for row in requests}
-        self._states: dict[str, dict[str, Copy | None]] = {}
-        self._dirty: dict[tuple[str, str], Copy] = {}
-        self._recorded: dict[tuple[str, str], tuple[WriteId, records.Recorded]] = {}
-
-    def answer(self, write: Write) -> Answer:
-        """The outcome of one write, or its refusal."""
-        try:
-            if write.request is not None and (known := self._recall(write.namespace, write.request)) is not None:
-                return known
-            return self._apply(write)
-        except SidecarError as exc:
-            return exc
 
     def store(self) -> None:
         """Have the transaction write what the group leaves."""
@@ -85,42 +72,10 @@ class _Group:
             raise request_id_reused(request)
         return known
 
-    def _apply(self, write: Write) -> Outcome:
-        transaction = self._transaction
-        states = self._states_of(write)
-        try:
-            decided = decide(write, states, now=transaction.now, version=transaction.next_version())
-        except DECISIONS as exc:
-            # A delayed duplicate must not be applied after its sender was told of the refusal.
-            self._record(write, exc)
-            raise
-        version = transaction.draw() if decided.copies else 0
-        namespace = write.namespace.encode()
-        for copy in decided.copies:
-            states[copy.key] = copy
-            self._dirty[write.namespace, copy.key] = copy
-            kind = ChangeKind.PUT if type(copy) is Entry else ChangeKind.DELETE
-            transaction.announce(namespace, copy.key.encode(), version, kind)
-        outcome = Outcome(version=version, results=decided.results, copies=decided.copies)
-        self._record(write, outcome)
-        return outcome
-
-    def _record(self, write: Write, recorded: records.Recorded) -> None:
-        if write.request is not None:
-            self._recorded[write.namespace, write.request.request_id] = (write.request, recorded)
-
-    def _states_of(self, write: Write) -> dict[str, Copy | None]:
-        """The states of a namespace, with all that the write names in them. Raises DataLoss."""
-        namespace = write.namespace
-        states = self._states.setdefault(namespace, {})
-        for operation in write.operations:
-            key = operation.key
-            if key not in states:
-                row = self._rows.get((namespace.encode(), key.encode()))
-                states[key] = None if row is None else self._decode(namespace, key, row)
-        return states
-
-    def _decode(self, namespace: str, key: str, row: Row) -> Copy:
+    def _stored(self, namespace: str, key: str) -> Copy | None:
+        row = self._rows.get((namespace.encode(), key.encode()))
+        if row is None:
+            return None
         copy = rows.decode(namespace, key, row)
         if copy.version >= self._transaction.next_version():
             raise _Newer(copy.version)
