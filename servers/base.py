@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,10 @@ STOP_S = 10.0
 STARTS_MAX = 5
 """A port that was free may be taken before the server binds it: then others are tried."""
 HOST = "127.0.0.1"
+PORTS = range(10_000, 32_000)
+"""Below those that Linux gives out by itself."""
+
+_random = random.SystemRandom()
 
 
 class ServerError(Exception):
@@ -190,15 +195,15 @@ def stop_shared() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nobody listens on now, none that a connection or a bind to port 0 is given meanwhile."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = _random.choice(PORTS)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind((HOST, port))
+            if port not in ports:
+                ports.append(port)
+    return ports
 
 
 def binary(name: str, *, wheel: Path | None = None, variable: str = "") -> Path:

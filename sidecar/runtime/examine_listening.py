@@ -112,7 +112,10 @@ async def _healthz(address: str, timeout_s: float) -> bytes:
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                return await reader.read(_ANSWER_BYTES_MAX)
+                # To the end: the answer's head and body may come apart.
+                return await reader.readexactly(_ANSWER_BYTES_MAX)
+            except asyncio.IncompleteReadError as whole:
+                return whole.partial
             finally:
                 writer.close()
     return b""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,25 @@ def test_a_port_of_another_program(doctor: Doctor, foreign: str) -> None:
     )
     told = doctor("--timeout", "0.5s", http_listen=foreign)
     assert told.of("http_listen")[0] == "wrong"
+
+
+def test_a_daemon_whose_probes_answer_in_pieces_is_recognised(doctor: Doctor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            server.accept()[0].close()  # whether somebody listens
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                select.select([connection], [], [], 0.3)  # who reads only what is there would be gone by then
+                connection.sendall(b'{"alive": true}\n')
+
+        answered = pool.submit(answer)
+        told = doctor(http_listen=f"127.0.0.1:{server.getsockname()[1]}")
+        answered.result()
+
+    assert told.of("http_listen")[:2] == ("ok", "a daemon's probes answer there")
 
 
 def test_an_address_of_another_machine(doctor: Doctor) -> None:

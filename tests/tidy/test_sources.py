@@ -50,6 +50,7 @@ SLEEP = re.compile(r"\b(?:time|asyncio)\.sleep\((?!0\))")
 ADAPTERS = {
     "redis": (),  # for tests and benchmarks: the adapter has a client of its own
     "hiredis": ("sidecar/stores/redis/",),
+    "xxhash": ("sidecar/stores/redis/",),
     "psycopg": ("sidecar/stores/postgres/",),
     "boto3": (),
     "botocore": ("sidecar/stores/dynamodb/", "sidecar/stores/s3/"),

@@ -12,8 +12,8 @@
 Then `P`: the lease's name. `T`: delete time. `E`: create time, update time, ttl, schema version, lengths of content type
 and labels, these two, and the value. Integers are big-endian.
 
-The last four bytes are the CRC-32, little-endian, of the Redis key and all before: what is another key's, or spoilt, does
-not verify. A CRC over data that its own CRC follows is always the same number, so a slot is checked as a whole, uncut.
+The last eight bytes are the XXH3 of all before, seeded with that of the Redis key: what is another key's, or spoilt, does
+not verify. (It takes a third of a CRC-32's time, which was a tenth of a batch's.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 from urllib.parse import quote
-from zlib import crc32
+
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from sidecar.core.cache import Hit, Miss
 from sidecar.core.entry import NO_LABELS, Copy, Entry, Tombstone
@@ -36,16 +37,13 @@ TAKEN = Miss(None)
 NOTHING = Hit(None)
 
 _MARK = b"slot"
-_CHECKSUM = Struct("<I")
-_VERIFIED = 0x2144DF1C
-"""The CRC-32 of anything with its CRC-32 behind it."""
+_CHECKSUM_BYTES = 8
 _FRONT = Struct(">BBQQQ")
 _HEADER = Struct(">4xBBQQQ")
 _TIME = Struct(">q")
 _DETAILS = Struct(">qqqqHI")
 _ENTRY = Struct(_HEADER.format + _DETAILS.format[1:])
 _ENTRY_BYTES = _ENTRY.size
-_ENTRY_MARK = bytes((FORMAT, ENTRY))
 _NO_TTL = -1
 _NUMBER = re.compile("[0-9]{1,18}")
 _SPACES_MAX = 1024
@@ -147,22 +145,23 @@ def read_all(
     answers: list[Hit | Miss] = []
     missing: list[int] = []
     # Written out, with local names and without the frames of __new__: of a batch of a hundred this is the larger part.
-    unpack, new, answered, least, empty = (
+    unpack, new, answered, checksum, seed = (
         _ENTRY.unpack_from,
         tuple.__new__,
         answers.append,
-        _ENTRY_BYTES,
-        _ENTRY_BYTES + 4,
+        xxh3_64_digest,
+        xxh3_64_intdigest,
     )
+    least, empty = _ENTRY_BYTES, _ENTRY_BYTES + _CHECKSUM_BYTES
     for name, slot, key in zip(names, slots, keys, strict=True):
-        if slot is None or slot[4:6] != _ENTRY_MARK or len(slot) < empty:
+        if slot is None or len(slot) < empty or slot[5] != ENTRY or slot[4] != FORMAT:
             answer = None if slot is None else _read_other(name, slot, namespace, key, generation=generation, now=now)
             if answer is None:
                 missing.append(len(answers))
             answered(answer or TAKEN)
             continue
         _, _, made_in, version, end, created, updated, ttl_ms, schema, type_bytes, label_bytes = unpack(slot)
-        if crc32(slot, crc32(name)) != _VERIFIED:
+        if checksum(slot[:-8], seed(name)) != slot[-8:]:
             raise NotOurs(name)
         if made_in != generation or end <= now:
             missing.append(len(answers))
@@ -175,9 +174,9 @@ def read_all(
             value_at = labels_at + label_bytes
             content_type = slot[least:labels_at].decode()
             labels = json.loads(slot[labels_at:value_at]) if label_bytes else NO_LABELS
-            value = slot[value_at:-4]
+            value = slot[value_at:-8]
         else:
-            content_type, labels, value = "", NO_LABELS, slot[least:-4]
+            content_type, labels, value = "", NO_LABELS, slot[least:-8]
         entry = (namespace, key, value, version, created, updated, expire_time, ttl, content_type, schema, labels)
         answered(new(Hit, (new(Entry, entry),)))
     return answers, missing
@@ -185,12 +184,12 @@ def read_all(
 
 def _read_other(name: bytes, slot: bytes, namespace: str, key: str, *, generation: int, now: int) -> Hit | Miss | None:
     """The answer of what is no entry; None: nothing that is believed."""
-    if len(slot) < _HEADER.size + 4:
+    if len(slot) < _HEADER.size + _CHECKSUM_BYTES:
         raise NotOurs(name)
     form, kind, made_in, version, end = _HEADER.unpack_from(slot)
     if form != FORMAT:
         return None
-    if kind == ENTRY or crc32(slot, crc32(name)) != _VERIFIED:
+    if kind == ENTRY or not slot.endswith(_checksum(name, slot[:-_CHECKSUM_BYTES])):
         raise NotOurs(name)
     if made_in != generation or end <= now:
         return None
@@ -206,4 +205,8 @@ def _read_other(name: bytes, slot: bytes, namespace: str, key: str, *, generatio
 
 def _sealed(name: bytes, front: bytes, rest: bytes) -> bytes:
     body = b"".join((_MARK, front, rest))
-    return body + _CHECKSUM.pack(crc32(body, crc32(name)))
+    return body + _checksum(name, body)
+
+
+def _checksum(name: bytes, body: bytes) -> bytes:
+    return xxh3_64_digest(body, xxh3_64_intdigest(name))
