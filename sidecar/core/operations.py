@@ -98,6 +98,7 @@ class Write:
 
     `deadline` is a monotonic instant in seconds: a store that has not begun by then refuses (DeadlineExceeded).
     `transaction`: the caller thinks of operations, however few, so a refusal names the one that met it.
+    `tentative`: a refusal is not kept under the request id, because the caller will try another way under it.
     """
 
     namespace: str
@@ -108,6 +109,7 @@ class Write:
     value_bytes_max: int
     request: WriteId | None = None
     deadline: float | None = None
+    tentative: bool = False
 
     def name_operation(self, index: int, error: SidecarError) -> None:
         """Put the index of the operation that was refused into the error's metadata, where a caller can use it."""

@@ -67,7 +67,8 @@ class Group(ABC):
             decided = decide(write, states, now=transaction.now, version=transaction.next_version())
         except DECISIONS as exc:
             # A delayed duplicate must not be applied after its sender was told of the refusal.
-            self._record(write, exc)
+            if not write.tentative:
+                self._record(write, exc)
             raise
         version = transaction.draw() if decided.copies else 0
         namespace = write.namespace.encode()

@@ -117,6 +117,21 @@ async def test_a_refusal_stays_one_when_the_state_would_allow_it_now(store: Stor
     assert await store.value("n") == b"5"
 
 
+async def test_the_refusal_of_a_tentative_write_leaves_its_id_free(store: StoreUnderTest) -> None:
+    current = await store.put("key", b"theirs")
+    await store.put("n", b"text")
+    with pytest.raises(VersionConflict):
+        await store.commit(Put(key="key", value=b"", expected_version=0), request=request("r"), tentative=True)
+    with pytest.raises(FailedPrecondition):
+        await store.commit(ADD_ONE, request=request("r"), tentative=True)
+
+    operation = Put(key="key", value=b"mine", expected_version=current)
+    first = await store.commit(operation, request=request("r"), tentative=True)
+
+    assert (await store.commit(operation, request=request("r"), tentative=True)).version == first.version
+    assert await store.value("key") == b"mine"
+
+
 async def test_the_refusal_of_a_transaction_is_replayed_with_its_operation(store: StoreUnderTest) -> None:
     operations = (Put(key="a", value=b""), Check(key="b", expected_version=7))
     seen = []

@@ -144,7 +144,8 @@ class Plan:
             decided = decide(bounded, states, now=self._moment.now, version=version)
         except DECISIONS as exc:
             # A delayed duplicate must not be applied after its sender was told of the refusal.
-            self._record(write, exc)
+            if not write.tentative:
+                self._record(write, exc)
             raise
         changed = _Changed(self._names, decided.copies)
         outcome = Outcome(version=version if decided.copies else 0, results=decided.results, copies=decided.copies)

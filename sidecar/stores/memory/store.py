@@ -116,7 +116,7 @@ class MemoryStore:
         try:
             decided = decide(write, current, now=now, version=version)
         except DECISIONS as exc:
-            if write.request is not None:
+            if write.request is not None and not write.tentative:
                 self._remember(write.namespace, write.request, decision_record(exc))
             raise
         grown = sum(_size(copy) for copy in decided.copies) - sum(_size(current[copy.key]) for copy in decided.copies)

@@ -1,5 +1,6 @@
 -- Applies a write: all its operations, or none. ARGV: clock, seen sequence, bound of the log (0: there is none), request
--- and fingerprint (empty: none), then the operations, each a letter, a field, and what the letter has:
+-- and fingerprint (empty: none), whether a refusal is not kept under the request (empty: it is), then the operations, each
+-- a letter, a field, and what the letter has:
 --   P  guard ttl details value digest                                             put
 --   R  guard                                                                      remove
 --   C  guard                                                                      check
@@ -14,14 +15,15 @@
 --   done     outcome {raw value ...}  applied or refused; for each changed key its head, and the value that was made here
 --   load     {field raw value ...}    changes to be computed in the daemon, and what for; nothing was written
 --   corrupt  field             nothing was written
-local seen, changes_max, request, fingerprint = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local seen, changes_max = tonumber(ARGV[2]), tonumber(ARGV[3])
+local request, fingerprint, tentative = ARGV[4], ARGV[5], ARGV[6] ~= ''
 
 if request ~= '' then
   local record = call('HGET', REQUESTS, request)
   if record then return unwritten({now, 'known', record}) end
 end
 
-local position = 5
+local position = 6
 local function take()
   position = position + 1
   return ARGV[position]
@@ -148,7 +150,7 @@ while position < #ARGV do
   end
   -- The first refusal is the write's, and one after a change that is not computed yet may not be the first.
   if refusal and #elsewhere == 0 then
-    if request == '' then return unwritten({now, 'done', refusal, {}}) end
+    if request == '' or tentative then return unwritten({now, 'done', refusal, {}}) end
     remember(request, fingerprint, refusal)
     return {now, 'done', refusal, {}}
   end

@@ -94,9 +94,10 @@ class _Work:
     def arguments(self) -> list[Argument]:
         """What the script takes after the clock and the bounds."""
         request = self.write.request
-        arguments: list[Argument] = [NONE, NONE]
+        arguments: list[Argument] = [NONE, NONE, NONE]
         if request is not None:
-            arguments = [field_of(self.write.namespace, request.request_id), request.fingerprint]
+            tentative = b"1" if self.write.tentative else NONE
+            arguments = [field_of(self.write.namespace, request.request_id), request.fingerprint, tentative]
         for encoded in self._encoded:
             arguments += encoded
         return arguments
