@@ -93,6 +93,21 @@ def test_both_creating_a_list_keep_both_items() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mine", "theirs", "merged"),
+    [
+        ([1, 2, 5], [0, 1, 3, 2], [0, 1, 3, 2, 5]),
+        ([0, 1, 3, 2], [1, 2, 5], [0, 1, 3, 2, 5]),
+        ([1, 2, 5], [1, 2, 6], [1, 2, 6, 5]),
+    ],
+)
+def test_what_was_appended_goes_behind_a_list_that_lost_nothing(
+    mine: list[int], theirs: list[int], merged: list[int]
+) -> None:
+    """So a second append finds its place in a list into which the first was merged."""
+    assert merge([1, 2], mine, theirs) == merged
+
+
+@pytest.mark.parametrize(
     ("base", "mine", "theirs", "path"),
     [
         ("a", "b", "c", "$"),
@@ -101,6 +116,8 @@ def test_both_creating_a_list_keep_both_items() -> None:
         ({"a": "x"}, {}, {"a": "y"}, "$.a"),
         ({"a": "x"}, {"a": "y"}, {}, "$.a"),
         ({"l": [1, 2]}, {"l": [2, 3]}, {"l": [1, 2, 4]}, "$.l"),
+        ({"l": [1, 2]}, {"l": [1, 2, 3]}, {"l": [2, 1]}, "$.l"),
+        ({"l": [1, 1]}, {"l": [1, 1, 3]}, {"l": [0, 1]}, "$.l"),
         ({}, {"a": "x"}, {"a": "y"}, "$.a"),
         ({"a": 1}, {"a": True}, {"a": 2}, "$.a"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from statesidecar import DeadlineExceeded, RetryPolicy, StateSidecarError, Unavailable, WriteOutcomeUnknown
 from statesidecar._effects import Attempt, Pause, Plan
 from statesidecar._retry import (
+    RetryBudget,
     attempt_timeout_s,
     backoff_s,
     outcome_open,
@@ -34,6 +36,9 @@ def failure(code: grpc.StatusCode, reason: str = "", message: str = "") -> State
     error = error_of(code, message, ())
     error.reason = reason
     return error
+
+
+FAILED = failure(Code.UNAVAILABLE)
 
 
 def unavailable(retry_after_s: float | None) -> Unavailable:
@@ -103,11 +108,80 @@ def test_a_write_with_a_request_id_keeps_half_of_its_time_for_the_repetition() -
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"attempts_max": 0}, {"backoff_initial_s": -1.0}, {"backoff_initial_s": 2.0, "backoff_max_s": 1.0}]
+    "wrong",
+    [
+        {"attempts_max": 0},
+        {"backoff_initial_s": -1.0},
+        {"backoff_initial_s": 2.0, "backoff_max_s": 1.0},
+        {"calls_per_retry": -1},
+        {"retries_saved_max": -1},
+    ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="are needed"):
         RetryPolicy(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_budget_begins_full_and_a_retry_is_earned_by_ten_calls() -> None:
+    budget = RetryBudget(RetryPolicy())
+
+    assert [budget.spend(FAILED) for _ in range(11)] == [True] * 10 + [False]
+    for _ in range(9):
+        budget.earn()
+    assert not budget.allows()
+    budget.earn()
+    assert budget.allows()
+    assert [budget.spend(FAILED), budget.spend(FAILED)] == [True, False]
+
+
+def test_no_more_than_ten_retries_are_saved_up() -> None:
+    budget = RetryBudget(RetryPolicy())
+    for _ in range(1000):
+        budget.earn()
+
+    assert sum(budget.spend(FAILED) for _ in range(100)) == 10
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_retries_are_at_most_a_tenth_of_the_calls_and_what_was_saved(calls: list[bool]) -> None:
+    budget = RetryBudget(RetryPolicy(calls_per_retry=10, retries_saved_max=3))
+    retries = 0
+    for number, wants_a_retry in enumerate(calls, 1):
+        budget.earn()
+        retries += wants_a_retry and budget.spend(FAILED)
+        assert retries <= 3 + number / 10
+
+
+def test_threads_spend_a_budget_once() -> None:
+    budget = RetryBudget(RetryPolicy(calls_per_retry=1, retries_saved_max=1000))
+    spent: list[bool] = []
+
+    def spend() -> None:
+        spent.extend(budget.spend(FAILED) for _ in range(500))
+
+    threads = [threading.Thread(target=spend) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sum(spent) == 1000
+
+
+def test_a_retry_that_costs_nothing_is_always_there() -> None:
+    budget = RetryBudget(RetryPolicy(calls_per_retry=0))
+
+    assert all(budget.spend(FAILED) for _ in range(100))
+
+
+def test_an_attempt_that_found_no_daemon_costs_nothing() -> None:
+    budget = RetryBudget(RetryPolicy(retries_saved_max=1))
+    refused = failure(Code.UNAVAILABLE, message="failed to connect to all addresses; last error: refused")
+
+    assert all(budget.spend(refused) for _ in range(50))
+    assert budget.spend(FAILED)
+    assert not budget.spend(FAILED)
+    assert budget.spend(refused)
 
 
 class Clock:
@@ -144,6 +218,36 @@ def test_all_attempts_and_pauses_together_stay_within_the_timeout() -> None:
     assert clock.now <= 4.0
     assert taken[0] == 2.0
     assert len(taken) > 2
+
+
+def test_without_a_retry_left_the_only_attempt_has_all_the_time() -> None:
+    clock = Clock()
+    calls = States(4.0, RetryPolicy(retries_saved_max=0), clock=clock, random=lambda: 0.0)
+
+    taken = play(calls.set("session", "alice", b"v", request_id="id"), clock, failure(Code.DEADLINE_EXCEEDED))
+
+    assert taken == [4.0]
+
+
+def test_the_calls_of_a_client_share_its_retries() -> None:
+    calls = States(5.0, RetryPolicy(calls_per_retry=10, retries_saved_max=2), clock=Clock(), random=lambda: 0.0)
+    attempts = [attempts_of(calls.get("session", "alice")) for _ in range(12)]
+
+    assert attempts == [3, *[1] * 8, 1, 2, 1], "two were saved up; the eleventh call since then is the tenth to earn"
+
+
+def attempts_of(plan: Plan[Any]) -> int:
+    """How often a call is sent that never succeeds."""
+    attempts, effect = 0, next(plan)
+    while True:
+        try:
+            if isinstance(effect, Attempt):
+                attempts += 1
+                effect = plan.throw(failure(Code.UNAVAILABLE))
+            else:
+                effect = plan.send(None)
+        except Unavailable:
+            return attempts
 
 
 def test_a_pause_that_overran_the_deadline_sends_nothing() -> None:

@@ -155,6 +155,20 @@ def test_a_discarded_increment_has_no_count(client: Client, server: Server) -> N
         _ = result.count
 
 
+@pytest.mark.parametrize("value", [b"", b"7"])
+def test_a_buffered_increment_counts_but_may_not_know_its_sum(client: Client, server: Server, value: bytes) -> None:
+    server.expect(pb.UpdateResponse(value=value, durability="DURABILITY_BUFFERED", mode="SERVING_MODE_DEGRADED"))
+
+    result = client.call("increment", "session", "n")
+
+    assert (result.durability, result.version) == (Durability.BUFFERED, 0)
+    if value:
+        assert result.count == 7
+    else:
+        with pytest.raises(ValueError, match="buffered"):
+            _ = result.count
+
+
 def test_a_transaction_sends_its_operations_under_one_request_id(client: Client, server: Server) -> None:
     done: dict[str, Any] = {"version": 9, "durability": "DURABILITY_COMMITTED", "mode": "SERVING_MODE_NORMAL"}
     server.expect(

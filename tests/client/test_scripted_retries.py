@@ -195,6 +195,29 @@ def test_a_read_is_repeated_and_never_has_an_unknown_outcome(client: Client, ser
         client.call("get", "session", "alice", timeout_s=0.2)
 
 
+def test_without_a_retry_left_an_error_is_raised_at_once(connect: Callable[..., Client], server: Server) -> None:
+    client = connect(server.target, retry=RetryPolicy(backoff_initial_s=0.0, retries_saved_max=1))
+    server.expect(*[status(Code.UNAVAILABLE, "DRAINING")] * 4, status(Code.UNKNOWN, "WRITE_OUTCOME_UNKNOWN"))
+
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            set_alice(client)
+    assert len({request.request_id for request in server.requests}) == 3
+
+    with pytest.raises(WriteOutcomeUnknown) as caught:
+        set_alice(client)
+    assert caught.value.request_id == server.requests[-1].request_id
+
+
+def test_the_daemon_s_hint_is_kept_within_the_deadline(client: Client, server: Server) -> None:
+    server.expect(status(Code.UNAVAILABLE, "AUTHORITY_UNAVAILABLE", retry_after_s=60.0))
+
+    with pytest.raises(Unavailable) as caught:
+        client.call("get", "session", "alice")
+
+    assert caught.value.retry_after_s == 60.0
+
+
 def test_a_call_without_time_left_is_not_sent(client: Client, server: Server) -> None:
     with pytest.raises(DeadlineExceeded):
         set_alice(client, timeout_s=0.0)

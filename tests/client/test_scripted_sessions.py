@@ -17,9 +17,10 @@ from statesidecar import (
     VersionConflict,
     WriteOutcomeUnknown,
 )
+from statesidecar.v1 import state_service_pb2 as pb
 from statesidecar.v1 import types_pb2
 from tests.client.conftest import Client
-from tests.client.scripted import Server, cas_done, conflict, got, passthrough, status
+from tests.client.scripted import Server, cas_done, conflict, got, passthrough, set_done, status
 
 EPOCH_CHANGED = status(grpc.StatusCode.FAILED_PRECONDITION, "EPOCH_CHANGED")
 
@@ -164,6 +165,47 @@ def test_a_merge_that_makes_theirs_writes_nothing(client: Client, server: Server
         session.state["a"] = "y"
 
     assert (session.saved, session.version) == (False, 6)
+
+
+def test_the_last_write_wins_where_asked_for(client: Client, server: Server) -> None:
+    server.expect(got(b'{"a":1}', 4), set_done(7))
+
+    with client.session("session", "alice", on_conflict="last_write_wins", ttl=60) as session:
+        session.state["a"] = 2
+
+    request = server.requests[-1]
+    assert isinstance(request, pb.SetRequest)
+    assert (request.content_type, request.ttl.seconds, saved(server)) == ("application/json", 60, {"a": 2})
+    assert (session.saved, session.version, session.durability) == (True, 7, Durability.COMMITTED)
+
+
+def test_a_last_write_may_be_buffered(client: Client, server: Server) -> None:
+    buffered = pb.SetResponse(durability="DURABILITY_BUFFERED", mode="SERVING_MODE_DEGRADED")
+    server.expect(got(b"{}", 4, mode="DEGRADED"), buffered)
+
+    with client.session("session", "alice", on_conflict="last_write_wins") as session:
+        session.state["a"] = 2
+
+    assert (session.saved, session.version) == (True, 0)
+    assert (session.durability, session.mode) == (Durability.BUFFERED, ServingMode.DEGRADED)
+
+
+def test_a_last_write_never_replaces_a_state_that_was_not_read(client: Client, server: Server) -> None:
+    server.expect(got(mode="PASSTHROUGH"))
+
+    with client.session("session", "alice", on_conflict="last_write_wins", on_outage="continue") as session:
+        session.state["a"] = 2
+
+    assert not session.saved
+
+
+def test_a_last_write_that_was_discarded_is_not_saved(client: Client, server: Server) -> None:
+    server.expect(got(b"{}", 4), pb.SetResponse(durability="DURABILITY_DISCARDED", mode="SERVING_MODE_PASSTHROUGH"))
+
+    with client.session("session", "alice", on_conflict="last_write_wins") as session:
+        session.state["a"] = 2
+
+    assert (session.saved, session.mode) == (False, ServingMode.PASSTHROUGH)
 
 
 def test_a_conflict_is_the_caller_s_function_s_to_solve(client: Client, server: Server) -> None:

@@ -22,9 +22,10 @@ class MergeConflict(Exception):  # never leaves the package: sessions raise Vers
 def merge(base: Any, mine: Any, theirs: Any) -> Any:
     """Both sides' changes of `base`, together.
 
-    Objects are merged field by field. A list that both only appended to becomes theirs with my items behind; integers
-    that both changed get both differences: two writers that each count one make two, even where both saw the same.
-    Anything else that both changed must have become the same. Raises MergeConflict, with the JSON path.
+    Objects are merged field by field. What one side appended to a list goes behind the other's, if that took nothing out
+    (mine behind theirs, if both only appended). Integers that both changed get both differences: two writers that each
+    count one make two, even where both saw the same. Anything else that both changed must have become the same. Raises
+    MergeConflict, with the JSON path. The daemon merges buffered writes by the same rules.
     """
     return _merge(base, mine, theirs, "$")
 
@@ -47,8 +48,10 @@ def _merge(base: Any, mine: Any, theirs: Any, path: str) -> Any:
         return _merge_objects({} if base is _ABSENT else base, mine, theirs, path)
     if _all(list, base, mine, theirs):
         known = [] if base is _ABSENT else base
-        if _begins_with(mine, known) and _begins_with(theirs, known):
+        if _begins_with(mine, known) and _keeps(theirs, known):
             return theirs + mine[len(known) :]
+        if _begins_with(theirs, known) and _keeps(mine, known):
+            return mine + theirs[len(known) :]
     if _all(int, base, mine, theirs):
         return theirs + mine - (0 if base is _ABSENT else base)
     if same(mine, theirs):
@@ -73,6 +76,12 @@ def _all(kind: type, base: Any, mine: Any, theirs: Any) -> bool:
 
 def _begins_with(value: list[Any], prefix: list[Any]) -> bool:
     return same(value[: len(prefix)], prefix)
+
+
+def _keeps(value: list[Any], items: list[Any]) -> bool:
+    """Whether all items are still there in their order, with others before, between or behind them."""
+    rest = iter(value)
+    return all(any(same(item, found) for found in rest) for item in items)
 
 
 def _step(name: str) -> str:

@@ -6,6 +6,7 @@ the daemon answer what the first delivery did; a write without one is repeated o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -38,14 +39,55 @@ class RetryPolicy:
     #: The pause before the n-th retry is drawn from 0 to `backoff_initial_s * 2**(n-1)`, at most `backoff_max_s`.
     backoff_initial_s: float = 0.05
     backoff_max_s: float = 1.0
+    #: Of all calls of a client together: a retry has to be earned by so many calls. 0: by none.
+    calls_per_retry: int = 10
+    #: How many retries can be saved up; a client begins with these.
+    retries_saved_max: int = 10
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1 or not 0 <= self.backoff_initial_s <= self.backoff_max_s:
             raise ValueError("attempts_max >= 1 and 0 <= backoff_initial_s <= backoff_max_s are needed")
+        if self.calls_per_retry < 0 or self.retries_saved_max < 0:
+            raise ValueError("calls_per_retry >= 0 and retries_saved_max >= 0 are needed")
+
+
+class RetryBudget:
+    """What a client may still retry: a bucket that every call fills a little and every retry takes from. Thread-safe.
+
+    A daemon in trouble then gets a tenth more calls from its clients, not a multiple of them. An attempt that found no
+    daemon to connect to is no burden for anybody, and costs nothing: a restart is waited for.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._price = policy.calls_per_retry
+        self._full = self._left = policy.calls_per_retry * policy.retries_saved_max
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """A call was made."""
+        with self._lock:
+            self._left = min(self._left + 1, self._full)
+
+    def allows(self) -> bool:
+        """Whether there is a retry left."""
+        return self._left >= self._price
+
+    def spend(self, after: StateSidecarError) -> bool:
+        """Takes the retry of an attempt that failed so, if there is one left."""
+        if never_sent(after):
+            return True
+        with self._lock:
+            if not self.allows():
+                return False
+            self._left -= self._price
+            return True
 
 
 def backoff_s(attempt: int, policy: RetryPolicy, random: Callable[[], float]) -> float:
-    """The pause after the `attempt`-th attempt (1: the first): exponential, full jitter."""
+    """The pause after the `attempt`-th attempt (1: the first): exponential, full jitter.
+
+    Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog (2015).
+    """
     ceiling = min(policy.backoff_max_s, policy.backoff_initial_s * 2.0 ** min(attempt - 1, 60))
     return random() * ceiling
 
@@ -61,13 +103,18 @@ def attempt_timeout_s(remaining_s: float, *, attempt: int, splits: bool, policy:
     return remaining_s / 2
 
 
+def never_sent(error: StateSidecarError) -> bool:
+    """Whether there was no connection to send it on: no daemon has heard of it."""
+    return error.code is _Code.UNAVAILABLE and not error.reason and error.message.startswith(_NEVER_SENT)
+
+
 def outcome_open(error: StateSidecarError) -> bool:
     """Whether a write that ended so may have landed."""
     if isinstance(error, WriteOutcomeUnknown):
         return True
     if error.reason or error.code not in _OUTCOME_OPEN:
         return False
-    return not (error.code is _Code.UNAVAILABLE and error.message.startswith(_NEVER_SENT))
+    return not never_sent(error)
 
 
 def repeatable(error: StateSidecarError, *, idempotent: bool) -> bool:

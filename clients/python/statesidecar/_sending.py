@@ -11,6 +11,7 @@ from statesidecar import errors
 from statesidecar._effects import Attempt, Pause, Plan
 from statesidecar._floors import Floors
 from statesidecar._retry import (
+    RetryBudget,
     RetryPolicy,
     attempt_timeout_s,
     outcome_open,
@@ -37,6 +38,7 @@ class Sender:
     ) -> None:
         self._timeout_s = timeout_s
         self._retry = retry
+        self._budget = RetryBudget(retry)
         self._clock = clock
         self.random = random
         self.floors = Floors()
@@ -64,10 +66,11 @@ class Sender:
         idempotent = request_id != ""
         maybe_landed = False
         attempt = 0
+        self._budget.earn()
         while True:
             attempt += 1
             remaining_s = deadline - self._clock()
-            splits = bool(request_id)
+            splits = bool(request_id) and self._budget.allows()
             try:
                 if remaining_s <= 0:
                     raise DeadlineExceeded("DEADLINE_EXCEEDED", f"no time left for {rpc}")
@@ -82,7 +85,7 @@ class Sender:
                     policy=self._retry,
                     random=self.random,
                 )
-                if pause_s is None:
+                if pause_s is None or not self._budget.spend(error):
                     if request_id is None:
                         raise
                     if not outcome_unknown(error, open_before=maybe_landed):

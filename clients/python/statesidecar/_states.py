@@ -21,7 +21,7 @@ from statesidecar.errors import (
 )
 from statesidecar.types import Consistency, Durability, GetResult, ServingMode, StateUpdate, Tier, Ttl, WriteResult
 
-OnConflict = Literal["raise", "merge"] | Callable[[Any, Any, Any], Any]
+OnConflict = Literal["raise", "merge", "last_write_wins"] | Callable[[Any, Any, Any], Any]
 OnOutage = Literal["raise", "continue"]
 
 # Between two attempts of a contended compare-and-set: short, because the winner is done already.
@@ -34,11 +34,11 @@ class Session:
     """A state while it is worked on; `state` is a JSON value, to be changed or assigned."""
 
     state: Any
-    #: The version that was loaded, or saved. 0: the state is new.
+    #: The version that was loaded, or saved. 0: the state is new, or its save is BUFFERED.
     version: int
     #: PASSTHROUGH: the authority is away. `state` is the default then, and will not be saved.
     mode: ServingMode
-    #: What became of the save. UNSPECIFIED: nothing was saved (yet).
+    #: What became of the save. UNSPECIFIED: nothing was saved (yet). BUFFERED: the daemon keeps it for the authority.
     durability: Durability = Durability.UNSPECIFIED
     #: Whether this session's state was written. An unchanged state is not.
     saved: bool = False
@@ -118,10 +118,12 @@ class States(Calls):
         written, and one whose block raised is dropped.
 
         `on_conflict`, when another writer was faster: "raise" raises VersionConflict; "merge" merges both sides' changes,
-        or raises VersionConflict with the JSON path that both changed; a function gets (base, mine, theirs), theirs None
-        if the state was deleted, and returns what to save. `on_outage`, when the authority is away: "raise" raises
-        Unavailable; "continue" runs the block on the default state with `mode` PASSTHROUGH and saves nothing, and gives up
-        a save that finds the authority away, with `saved` false. `timeout_s` is the time of each load and each save.
+        or raises VersionConflict with the JSON path that both changed; "last_write_wins" replaces what the other wrote: it
+        saves by `set`, and so also into the journal of a daemon that buffers (`durability` BUFFERED); a function gets
+        (base, mine, theirs), theirs None if the state was deleted, and returns what to save. `on_outage`, when the
+        authority is away: "raise" raises Unavailable; "continue" runs the block on the default state with `mode`
+        PASSTHROUGH and saves nothing, and gives up a save that finds the authority away, with `saved` false. `timeout_s`
+        is the time of each load and each save.
         """
         return SessionPlans(
             self,
@@ -152,8 +154,8 @@ class SessionPlans:
         ttl: Ttl | None,
         timeout_s: float | None,
     ) -> None:
-        if not callable(on_conflict) and on_conflict not in {"raise", "merge"}:
-            raise ValueError(f'on_conflict is "raise", "merge" or a function, not {on_conflict!r}')
+        if not callable(on_conflict) and on_conflict not in {"raise", "merge", "last_write_wins"}:
+            raise ValueError(f'on_conflict is "raise", "merge", "last_write_wins" or a function, not {on_conflict!r}')
         if on_outage not in {"raise", "continue"}:
             raise ValueError(f'on_outage is "raise" or "continue", not {on_outage!r}')
         self._calls = calls
@@ -182,7 +184,7 @@ class SessionPlans:
         losses = 0
         while session.mode is not ServingMode.PASSTHROUGH and not same(session.state, self._base):
             try:
-                written = yield from self._unless_away(session, self._cas(session))
+                written = yield from self._unless_away(session, self._write(session))
             except (VersionConflict, FailedPrecondition) as error:
                 losses += 1
                 if not _lost(error) or self._on_conflict == "raise" or losses > _MERGES_MAX:
@@ -212,16 +214,12 @@ class SessionPlans:
             raise _away()
         return _NOTHING
 
-    def _cas(self, session: Session) -> Plan[WriteResult]:
-        return self._calls.cas(
-            self._namespace,
-            self._session_id,
-            encode_json(session.state),
-            expected_version=session.version,
-            content_type=JSON_CONTENT_TYPE,
-            ttl=self._ttl,
-            timeout_s=self._timeout_s,
-        )
+    def _write(self, session: Session) -> Plan[WriteResult]:
+        args = self._namespace, self._session_id, encode_json(session.state)
+        options: dict[str, Any] = {"content_type": JSON_CONTENT_TYPE, "ttl": self._ttl, "timeout_s": self._timeout_s}
+        if self._on_conflict == "last_write_wins":
+            return self._calls.set(*args, **options)
+        return self._calls.cas(*args, expected_version=session.version, **options)
 
     def _resolve(self, session: Session, lost: StateSidecarError) -> Plan[None]:
         """Makes the other writer's state the base, and both sides' changes the session's."""

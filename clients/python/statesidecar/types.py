@@ -137,7 +137,7 @@ class GetResult:
 class WriteResult:
     """What `set` and `cas` wrote."""
 
-    #: 0: nothing was written (DISCARDED).
+    #: 0: nothing was written (DISCARDED), or not yet (BUFFERED).
     version: int
     durability: Durability
     mode: ServingMode
@@ -180,9 +180,9 @@ class TouchResult:
 class UpdateResult:
     """What an update on the server made."""
 
-    #: 0: nothing was written (DISCARDED).
+    #: 0: nothing was written (DISCARDED), or not yet (BUFFERED).
     version: int
-    #: The new value. Empty: not asked for, or nothing was written.
+    #: The new value. Empty: not asked for, or nothing was written (DISCARDED, BUFFERED).
     value: bytes
     durability: Durability
     mode: ServingMode
@@ -195,9 +195,14 @@ class UpdateResult:
 
     @property
     def count(self) -> int:
-        """The counter's new value. Raises Unavailable if nothing was counted (DISCARDED)."""
+        """The counter's new value.
+
+        Raises Unavailable if nothing was counted (DISCARDED), ValueError if the sum is not known yet (BUFFERED).
+        """
         if self.durability is Durability.DISCARDED:
             raise errors.Unavailable(errors.PASSTHROUGH, "nothing was counted: the increment was discarded")
+        if self.durability is Durability.BUFFERED and not self.value:
+            raise ValueError("the increment is buffered, so it counts, but the sum is not known yet")
         return int(self.value)
 
 
