@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +16,11 @@ from examples.dialogues.worker import connect, handle_turn
 from statesidecar import DeadlineExceeded, Unavailable, VersionConflict, WriteOutcomeUnknown
 
 WORKERS = 3
-ATTEMPTS_MAX = 10
+PATIENCE_S = 60.0
+"""How long a turn is tried: longer than any restart takes."""
+PAUSE_S = 0.05
+PAUSE_S_MAX = 2.0
+"""Between attempts, doubled each time: a daemon whose backends are away says so at once."""
 
 TRY_AGAIN = (Unavailable, DeadlineExceeded, WriteOutcomeUnknown, VersionConflict)
 """After these a turn is handled again, from the load on: `handle_turn` sees what is in already."""
@@ -43,13 +49,16 @@ class Balancer:
             self._on_turn()
 
     async def _handle(self, dialogue_id: str, index: int, turn: dict[str, Any]) -> None:
-        for attempt in range(ATTEMPTS_MAX):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE_S
+        for attempt in itertools.count():
             try:
                 await self._send((index + attempt) % WORKERS, dialogue_id, index, turn)
             except TRY_AGAIN as error:
-                if attempt == ATTEMPTS_MAX - 1:
+                if loop.time() > end:
                     raise
                 self.gave_up[type(error).__name__] += 1
+                await asyncio.sleep(random.uniform(0, min(PAUSE_S_MAX, PAUSE_S * 2 ** min(attempt, 10))))
             else:
                 return
 

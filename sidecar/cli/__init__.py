@@ -9,6 +9,7 @@ import click
 
 from sidecar import __version__
 from sidecar.cli import reads, writes
+from sidecar.cli.dead_writes import dead_writes
 from sidecar.cli.doctor import doctor
 from sidecar.cli.serve import serve
 
@@ -17,9 +18,9 @@ __all__ = ["main"]
 EPILOG = """\b
 Exit codes:
   0   done
-  1   there is no such entry (get, delete, touch, update --no-create); something is wrong (doctor)
+  1   there is no such entry (get, delete, touch, update --no-create) or dead write; something is wrong (doctor)
   2   usage
-  3   conflict: the version is not the expected one
+  3   conflict: the version is not the expected one, or a dead write was refused again
   4   the request is invalid, or something has to be fixed first
   5   unavailable, or answered in passthrough: nothing was written
   6   outcome unknown: repeat with the same --request-id to learn it
@@ -38,5 +39,5 @@ def main() -> None:
 
 for command in (serve, doctor, reads.status, reads.get, reads.list_entries):
     main.add_command(command)
-for command in (writes.set_value, writes.cas, writes.delete, writes.touch, writes.update):
+for command in (writes.set_value, writes.cas, writes.delete, writes.touch, writes.update, dead_writes):
     main.add_command(command)

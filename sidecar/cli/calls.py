@@ -15,7 +15,8 @@ import click
 from sidecar.cli import output
 
 if TYPE_CHECKING:
-    from statesidecar import Durability, ServingMode, StateClient, StateSidecarError
+    from sidecar.cli.admin_client import AdminClient
+    from statesidecar import Durability, ServingMode, StateSidecarError
 
 # A daemon that restarts is waited for; one that isn't there is told within half a second.
 _ATTEMPTS_MAX = 3
@@ -36,11 +37,12 @@ class Exit(IntEnum):
 
 
 @contextmanager
-def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[StateClient]:
+def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
     """A client whose errors end the process, with the reason on stderr."""
-    from statesidecar import RetryPolicy, StateClient, StateSidecarError  # noqa: PLC0415  # not for serve
+    from sidecar.cli.admin_client import AdminClient  # noqa: PLC0415  # not for serve
+    from statesidecar import RetryPolicy, StateSidecarError  # noqa: PLC0415  # not for serve
 
-    with StateClient(target, timeout_s=timeout_s, retry=RetryPolicy(attempts_max=_ATTEMPTS_MAX)) as client:
+    with AdminClient(target, timeout_s=timeout_s, retry=RetryPolicy(attempts_max=_ATTEMPTS_MAX)) as client:
         try:
             yield client
         except StateSidecarError as error:

@@ -12,7 +12,8 @@ from sidecar.cli import options, output
 from sidecar.cli.calls import Exit, absent, client_for, exit_code_of
 
 if TYPE_CHECKING:
-    from statesidecar import Entry, Status, TierStatus
+    from sidecar.cli.admin_client import DaemonStatus
+    from statesidecar import Entry, TierStatus
 
 _TIER_COLUMNS = (
     ("tier", "left"),
@@ -32,15 +33,19 @@ _TIER_COLUMNS = (
 def status(*, target: str | None, timeout_s: float, as_json: bool) -> None:
     """Show the mode, tiers and queues of the daemon."""
     with client_for(target, timeout_s, as_json=as_json) as client:
-        answer = client.status()
+        answer = client.daemon_status()
     if as_json:
-        output.print_json(answer)
+        told = output.to_json(answer)
+        output.print_json(told.pop("status") | told)
         return
     click.echo(_summary(answer))
-    output.print_rows(_TIER_COLUMNS, (_tier_row(tier) for tier in answer.tiers))
+    output.print_rows(_TIER_COLUMNS, (_tier_row(tier) for tier in answer.status.tiers))
+    if answer.dead_writes:
+        click.echo("`state-sidecar dead-writes list` tells what became of the dead writes.", err=True)
 
 
-def _summary(status: Status) -> str:
+def _summary(answer: DaemonStatus) -> str:
+    status = answer.status
     parts = [status.mode.name + (", draining" if status.draining else ""), f"state-sidecar {status.daemon_version}"]
     if status.app:
         parts.append(f"app {output.printable(status.app)}")
@@ -48,7 +53,11 @@ def _summary(status: Status) -> str:
         parts.append(f"started {status.start_time.isoformat(timespec='seconds')}")
     parts += [f"{status.requests_in_flight} requests in flight", f"{status.followups_pending} followups pending"]
     if status.journal_depth:
-        parts.append(f"{status.journal_depth} writes in the journal")
+        oldest = answer.journal_oldest_time
+        since = f", the oldest since {oldest.isoformat(timespec='seconds')}" if oldest else ""
+        parts.append(f"{status.journal_depth} writes in the journal{since}")
+    if answer.dead_writes:
+        parts.append(f"{answer.dead_writes} dead writes")
     if status.outbox_pending:
         parts.append(f"{status.outbox_pending} outbox messages pending")
     return " · ".join(parts)

@@ -33,8 +33,12 @@ class Durability(IntEnum):
     DISCARDED = 4
 
 
-def serving_mode(*, authority_up: bool, copy_may_answer: bool) -> ServingMode:
-    """The mode of a daemon whose authority answers or not, and whose cache can answer in its place or not."""
-    if authority_up:
+def serving_mode(*, authority_answers: bool, copies_answer: bool, recovering: bool = False) -> ServingMode:
+    """The guarantee that a daemon's answers carry: what was committed, what was once committed, or nothing.
+
+    `copies_answer`: what is cached, or kept until the authority has it, may answer in the authority's place.
+    `recovering`: the authority answers again, and that has not lasted yet, or it has not all that was kept for it.
+    """
+    if authority_answers and not recovering:
         return ServingMode.NORMAL
-    return ServingMode.DEGRADED if copy_may_answer else ServingMode.PASSTHROUGH
+    return ServingMode.DEGRADED if authority_answers or copies_answer else ServingMode.PASSTHROUGH

@@ -44,3 +44,11 @@ class Ports(Protocol):
     def token(self) -> str:
         """An unguessable name, new at each call."""
         ...
+
+    def random(self) -> float:
+        """From 0 to below 1, for jitter."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        ...

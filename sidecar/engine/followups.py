@@ -12,6 +12,7 @@ from typing import assert_never
 
 from sidecar.core.cache import Fill
 from sidecar.core.entry import Copy
+from sidecar.core.failpoints import reach
 from sidecar.core.store import Touch
 from sidecar.tiers.placement import Placement
 
@@ -52,12 +53,18 @@ async def run(followups: Iterable[Followup]) -> None:
     for followup in followups:
         match followup:
             case FillCache(placement, namespace, fills):
+                reach("followup.fill.before")
                 await placement.cache.fill(namespace, fills, now=placement.authority.now())
+                reach("followup.fill.after")
             case RepairCache(placement, namespace, copies):
+                reach("followup.repair.before")
                 await placement.cache.apply(namespace, copies)
+                reach("followup.repair.after")
             case TouchEntry(placement, namespace, key):
                 touches.setdefault((placement, namespace), {})[key] = Touch(key=key, extend_only=True)
             case _:
                 assert_never(followup)
     for (placement, namespace), by_key in touches.items():
+        reach("followup.touch.before")
         await placement.touch(namespace, list(by_key.values()), announce=False)
+        reach("followup.touch.after")

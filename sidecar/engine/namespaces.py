@@ -25,6 +25,11 @@ class Namespace:
         """Whether an outage is answered with an empty OK instead of an error."""
         return self.policy.on_outage is not OnOutage.REJECT
 
+    @property
+    def buffers(self) -> bool:
+        """Whether an outage's writes are kept for the authority."""
+        return self.policy.on_outage is OnOutage.BUFFER
+
     def authority(self) -> Placement:
         """The placement; PASSTHROUGH if there is none."""
         if self.placement is None:

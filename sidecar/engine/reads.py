@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sidecar.core import paging
 from sidecar.core.entry import epoch_of
@@ -10,8 +11,10 @@ from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavail
 from sidecar.core.expiry import needs_touch
 from sidecar.core.limits import Limits, check_keys, check_prefix, check_version
 from sidecar.core.modes import ServingMode, Tier
+from sidecar.engine.buffering import Buffer
 from sidecar.engine.followups import FillCache, Followup, RepairCache, TouchEntry
 from sidecar.engine.namespaces import Namespace, Namespaces
+from sidecar.engine.replay import Replay
 from sidecar.engine.replies import Listed, Read
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.reading import Found, Lookup
@@ -19,12 +22,31 @@ from sidecar.tiers.reading import Found, Lookup
 NOTHING = Lookup(None, Tier.NONE, stale_possible=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a reader wants: each key at least as new as its floor, by the deadline."""
+
+    keys: Sequence[str]
+    floors: Sequence[int]
+    strong: bool
+    deadline: float | None
+
+    def only(self, indexes: Sequence[int]) -> _Asked:
+        """These of the keys."""
+        keys, floors = [self.keys[at] for at in indexes], [self.floors[at] for at in indexes]
+        return replace(self, keys=keys, floors=floors)
+
+
 class Reads:
     """The reading side of the engine."""
 
-    def __init__(self, namespaces: Namespaces, limits: Limits) -> None:
+    def __init__(
+        self, namespaces: Namespaces, limits: Limits, buffer: Buffer | None = None, replay: Replay | None = None
+    ) -> None:
         self._namespaces = namespaces
         self._limits = limits
+        self._buffer = buffer
+        self._replay = replay
 
     async def get(
         self, namespace: str, keys: Sequence[str], *, floors: Sequence[int], strong: bool, deadline: float | None
@@ -49,18 +71,30 @@ class Reads:
             if strong or not space.passes_through:
                 space.authority()
             return Read((NOTHING,) * len(keys))
-        try:
-            if strong:
-                found = await placement.get_strong(namespace, keys, deadline=deadline)
-            else:
-                found = await placement.get(namespace, keys, floors, deadline=deadline)
-        except StoreUnavailable:
-            if strong or not space.passes_through:
-                raise
-            found = await placement.get_cached(namespace, keys, floors)
+        asked = _Asked(keys, floors, strong=strong, deadline=deadline)
+        if space.buffers and self._buffer is not None:
+            found = await self._found_beside(self._buffer, space, placement, asked)
+        else:
+            found = await _found(space, placement, asked)
         if floored:
             _check_epochs(found.lookups, floors)
         return self._read(space, placement, found, keys)
+
+    async def _found_beside(self, buffer: Buffer, space: Namespace, placement: Placement, asked: _Asked) -> Found:
+        """As `_found`, with the writes that wait in the journal: a strong reader has them settled first."""
+        if buffer.pending.holds(space.name) and asked.strong and self._replay is not None:
+            await self._replay.drain(space.name, asked.keys)
+        if asked.strong or not buffer.pending.holds(space.name):
+            found = await _found(space, placement, asked)
+            buffer.learn([lookup.copy for lookup in found.lookups if lookup.copy is not None])
+            return found
+        now = placement.authority.now()
+        seen = [buffer.see(space.name, key, now) for key in asked.keys]
+        rest = [index for index, lookup in enumerate(seen) if lookup is None]
+        found = await _found(space, placement, asked.only(rest)) if rest else Found([])
+        others = iter(found.lookups)
+        lookups = [next(others) if lookup is None else lookup for lookup in seen]
+        return Found(lookups, fills=found.fills, repairs=found.repairs)
 
     def _read(self, space: Namespace, placement: Placement, found: Found, keys: Sequence[str]) -> Read:
         followups: list[Followup] = []
@@ -107,6 +141,17 @@ class Reads:
         )
         token = paging.page_token(namespace, prefix, page.entries[-1].key) if page.more else ""
         return Listed(entries=page.entries, next_page_token=token, mode=ServingMode.NORMAL)
+
+
+async def _found(space: Namespace, placement: Placement, asked: _Asked) -> Found:
+    try:
+        if asked.strong:
+            return await placement.get_strong(space.name, asked.keys, deadline=asked.deadline)
+        return await placement.get(space.name, asked.keys, asked.floors, deadline=asked.deadline)
+    except StoreUnavailable:
+        if asked.strong or not space.passes_through:
+            raise
+        return await placement.get_cached(space.name, asked.keys, asked.floors)
 
 
 def _check_epochs(lookups: Sequence[Lookup], floors: Sequence[int]) -> None:

@@ -21,9 +21,12 @@ from sidecar.core.limits import (
 )
 from sidecar.core.modes import Durability, ServingMode
 from sidecar.core.operations import Append, Change, Operation, OperationResult, Put, Write, WriteId
-from sidecar.core.store import PrefixProgress, Touch
+from sidecar.core.store import Outcome, PrefixProgress, Touch
+from sidecar.engine.buffering import Buffer
 from sidecar.engine.namespaces import Namespace, Namespaces
+from sidecar.engine.replay import Replay
 from sidecar.engine.replies import PrefixDeleted, TouchedKey, Written
+from sidecar.tiers.placement import Placement
 
 PREFIX_BATCH = 500
 
@@ -31,9 +34,13 @@ PREFIX_BATCH = 500
 class Writes:
     """The writing side of the engine."""
 
-    def __init__(self, namespaces: Namespaces, limits: Limits) -> None:
+    def __init__(
+        self, namespaces: Namespaces, limits: Limits, buffer: Buffer | None = None, replay: Replay | None = None
+    ) -> None:
         self._namespaces = namespaces
         self._limits = limits
+        self._buffer = buffer
+        self._replay = replay
 
     async def write(
         self,
@@ -74,17 +81,33 @@ class Writes:
             return _discarded(operations)
         placement = space.authority()
         try:
-            outcome = await placement.commit(write)
+            outcome = await self._commit(space, placement, write, needs_authority=needs_authority)
         except StoreUnavailable:
-            if needs_authority or not space.passes_through:
+            if needs_authority or space.buffers or not space.passes_through:
                 raise
             return _discarded(operations)
+        if isinstance(outcome, Written):
+            return outcome
         return Written(
             version=outcome.version,
             durability=placement.durability if outcome.version else Durability.NONE,
             mode=ServingMode.NORMAL,
             results=outcome.results,
         )
+
+    async def _commit(
+        self, space: Namespace, placement: Placement, write: Write, *, needs_authority: bool
+    ) -> Outcome | Written:
+        """Commit, or keep for later where that is the policy: `Written` says so."""
+        if self._buffer is None or self._replay is None or not space.buffers:
+            return await placement.commit(write)
+        if not needs_authority:
+            return await self._buffer.write(space, write)
+        if self._buffer.pending.holds(space.name):
+            await self._replay.drain(space.name, [operation.key for operation in write.operations])
+        outcome = await placement.commit(write)
+        self._buffer.learn(outcome.copies)
+        return outcome
 
     async def transact(
         self, namespace: str, operations: tuple[Operation, ...], *, request: WriteId | None, deadline: float | None
@@ -146,6 +169,8 @@ class Writes:
                 field="key_prefix",
             )
         placement = space.authority()
+        if self._buffer is not None and self._replay is not None:
+            await self._replay.drain(namespace, self._buffer.pending.under(namespace, prefix))
         progress: PrefixProgress | None = None
         while progress is None or not progress.done:
             try:

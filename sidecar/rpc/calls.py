@@ -15,8 +15,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.core.errors import DeadlineExceeded, Draining, InvalidRequest, LimitExceeded, OutcomeUnknown
+from sidecar.core.modes import ServingMode
 from sidecar.rpc.convert import refuse_unknown_fields
-from sidecar.rpc.status import abort, as_sidecar_error
+from sidecar.rpc.status import MODE_TRAILERS, abort, as_sidecar_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -161,29 +162,42 @@ def _wake(answered: asyncio.Future[None]) -> None:
 
 
 class Admitting(Protocol):
-    """A servicer."""
+    """A servicer. `mode`: the guarantee that answers carry now, for those that are errors."""
 
     admission: Admission
+    mode: Callable[[], ServingMode | None]
+
+
+class Reply(Protocol):
+    """A response that says its mode, as the proto's enum: the numbers are those of ServingMode."""
+
+    @property
+    def mode(self) -> Any:
+        """Which guarantee it carries."""
+        ...
 
 
 S = TypeVar("S", bound=Admitting)
-Handler = Callable[[S, Any, Context], Awaitable[T]]
+R = TypeVar("R", bound=Reply)
+Handler = Callable[[S, Any, Context], Awaitable[R]]
 
 
-def rpc(handler: Handler[S, T]) -> Handler[S, T]:
-    """A unary RPC: admitted, its request known in every field, its errors told as statuses."""
+def rpc(handler: Handler[S, R]) -> Handler[S, R]:
+    """A unary RPC: admitted, its request known in every field, its errors told as statuses, its mode in the trailers."""
 
     @functools.wraps(handler)
-    async def call(self: S, request: Message | Malformed, context: Context) -> T:
+    async def call(self: S, request: Message | Malformed, context: Context) -> R:
         try:
             self.admission.enter()
         except (Draining, LimitExceeded) as exc:
-            await abort(context, exc)
+            await abort(context, exc, mode=self.mode())
         try:
             refuse_unreadable(request)
-            return await handler(self, request, context)
+            reply = await handler(self, request, context)
+            context.set_trailing_metadata(MODE_TRAILERS[reply.mode])
+            return reply
         except Exception as exc:  # noqa: BLE001  # the one place where any error becomes a status
-            await abort(context, as_sidecar_error(exc, handler.__name__))
+            await abort(context, as_sidecar_error(exc, handler.__name__), mode=self.mode())
         finally:
             self.admission.leave()
 

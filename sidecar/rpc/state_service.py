@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sidecar.core.errors import InvalidRequest, Unsupported
+from sidecar.core.modes import ServingMode
 from sidecar.core.operations import Operation
 from sidecar.engine.engine import Engine
 from sidecar.engine.followups import Followup
@@ -45,8 +46,11 @@ class StateService(StateServiceServicer):
         commits: Commits,
         submit: Callable[[Iterable[Followup]], None],
         read_timeout_s: float,
+        mode: Callable[[], ServingMode | None] = lambda: None,
     ) -> None:
+        """`mode` answers the daemon's, which errors carry; None: they carry none."""
         self.admission = admission
+        self.mode = mode
         self._engine = engine
         self._reads = engine.reads
         self._writes = engine.writes
@@ -210,6 +214,6 @@ class StateService(StateServiceServicer):
 
     async def _missing(self, _request: Any, context: Context) -> None:
         """An RPC of a later release, unary or stream."""
-        await abort(context, Unsupported("this release does not have this RPC yet"))
+        await abort(context, Unsupported("this release does not have this RPC yet"), mode=self.mode())
 
     Watch = Connect = Checkpoint = GetCheckpoint = ListCheckpoints = DeleteCheckpoint = Restore = _missing

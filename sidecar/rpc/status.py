@@ -10,10 +10,14 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 
 from sidecar.core import errors
+from sidecar.core.modes import ServingMode
 from statesidecar.v1 import types_pb2
 
 DOMAIN = "state-sidecar"
 DETAILS_KEY = "grpc-status-details-bin"
+MODE_KEY = "statesidecar-mode"
+MODE_TRAILERS = {mode: ((MODE_KEY, mode.name),) for mode in ServingMode}
+"""Trailing metadata of a reply, by its mode: for proxies and logs, which don't read messages."""
 MESSAGE_CHARACTERS_MAX = 1024
 """The text also travels in an HTTP/2 header, whose size clients bound; in both places it is the same, or clients object."""
 
@@ -78,9 +82,17 @@ def as_sidecar_error(error: Exception, method: str) -> errors.SidecarError:
 
 
 async def abort(
-    context: grpc.aio.ServicerContext[message.Message, message.Message], error: errors.SidecarError
+    context: grpc.aio.ServicerContext[message.Message, message.Message],
+    error: errors.SidecarError,
+    *,
+    mode: ServingMode | None = None,
 ) -> NoReturn:
-    """End the RPC with an error's status."""
+    """End the RPC with an error's status, and the mode where replies have one."""
     status = to_status(error)
-    await context.abort(code_of(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+    trailers = MODE_TRAILERS[mode] if mode is not None else ()
+    await context.abort(
+        code_of(error),
+        status.message,
+        trailing_metadata=((DETAILS_KEY, status.SerializeToString()), *trailers),
+    )
     raise AssertionError("abort returned")

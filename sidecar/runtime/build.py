@@ -14,16 +14,18 @@ from urllib.parse import urlsplit
 from sidecar.core.blobs import Blobs
 from sidecar.core.bus import Bus
 from sidecar.core.cache import Cache, CacheUnavailable
+from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import SidecarError
 from sidecar.core.modes import Tier
+from sidecar.core.policy import OnOutage
 from sidecar.core.ports import Ports
 from sidecar.core.store import Store
+from sidecar.engine.buffering import Buffer
 from sidecar.engine.engine import Engine
 from sidecar.runtime import parsing
 from sidecar.runtime.settings import Settings
 from sidecar.tiers.near import At, Held, Near
 from sidecar.tiers.placement import Placement
-from sidecar.tiers.stats import TierStats
 
 if TYPE_CHECKING:
     from sidecar.stores.redis import RedisClient
@@ -37,6 +39,8 @@ HOT_TIMEOUT_S = 0.5
 CACHED_LIFE_MS_MAX = 30 * 60_000
 """The longest life of a shared copy; at most half of what the authority's change rows live, which repair it."""
 HELD_OVERHEAD_BYTES = 700
+KNOWN_BYTES_MAX = 64 << 20
+"""States that buffered writes may be based on."""
 LOCAL_SCHEMES = frozenset({"memory", "sqlite"})
 
 
@@ -50,6 +54,8 @@ class Backends:
     warm: Store | None = None
     cold: Blobs | None = None
     redis: RedisClient | None = None
+    away: dict[str, str] = field(default_factory=dict)
+    """Of each tier that could not be opened, what is wrong."""
     _opening: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self) -> None:
@@ -58,7 +64,8 @@ class Backends:
         wanted: list[tuple[str, Awaitable[object]]] = [(name, backend.open()) for name, backend in self._opened()]
         if self.cache is not None and self.cache.capabilities.shared:
             wanted.append(("hot", self.cache.identity()))
-        self._opening.update(loop.create_task(_open(name, opening)) for name, opening in wanted)
+        self.away.update((name, "it has not answered yet") for name, _ in wanted)
+        self._opening.update(loop.create_task(self._open(name, opening)) for name, opening in wanted)
         if self._opening:
             done, _ = await asyncio.wait(self._opening, timeout=OPEN_WAIT_S)
             self._opening.difference_update(done)
@@ -75,6 +82,18 @@ class Backends:
         if self.redis is not None:
             await self.redis.close()
 
+    async def _open(self, name: str, opening: Awaitable[object]) -> None:
+        try:
+            await opening
+        except SidecarError as exc:
+            log.error("tiers.%s can't be opened: %s", name, exc.message, extra={"reason": exc.reason})  # noqa: TRY400  # the message says all
+            self.away[name] = exc.message
+        except CacheUnavailable as exc:
+            log.error("tiers.%s can't be reached: %s", name, exc)  # noqa: TRY400  # the message says all
+            self.away[name] = str(exc)
+        else:
+            self.away.pop(name, None)
+
     def _opened(self) -> list[tuple[str, Store | Blobs]]:
         named: list[tuple[str, Store | Blobs | None]] = [
             ("warm", self.warm),
@@ -82,15 +101,6 @@ class Backends:
             ("cold", self.cold),
         ]
         return [(name, backend) for name, backend in named if backend is not None]
-
-
-async def _open(name: str, opening: Awaitable[object]) -> None:
-    try:
-        await opening
-    except SidecarError as exc:
-        log.error("tiers.%s can't be opened: %s", name, exc.message, extra={"reason": exc.reason})  # noqa: TRY400  # the message says all
-    except CacheUnavailable as exc:
-        log.error("tiers.%s can't be reached: %s", name, exc)  # noqa: TRY400  # the message says all
 
 
 def backends(settings: Settings, ports: Ports) -> Backends:
@@ -141,21 +151,57 @@ def backends(settings: Settings, ports: Ports) -> Backends:
             raise AssertionError(f"{scheme}: the settings let through what can't be built")
 
 
-def engine(settings: Settings, opened: Backends, ports: Ports) -> Engine:
-    """The engine over those backends. What the hot tier does as cache and as store is one tier's figures."""
+def engine(settings: Settings, opened: Backends, ports: Ports, buffer: Buffer | None = None) -> Engine:
+    """The engine over those backends. What the hot tier does as cache and as store is one tier's, with one breaker."""
     hot = None if opened.hot_store is None else Placement(opened.hot_store, tier=Tier.HOT, ports=ports)
     warm = None
     if opened.warm is not None:
-        cache_stats = TierStats() if hot is None else hot.stats
         warm = Placement(
             opened.warm,
             tier=Tier.WARM,
             ports=ports,
             cache=opened.cache,
-            cache_stats=cache_stats,
+            cache_guard=None if hot is None else hot.guard,
             near=None if opened.bus is None else _near(settings, ports),
         )
-    return Engine(policies=settings.policy_table(), limits=settings.request_limits(), hot=hot, warm=warm)
+        if "warm" in opened.away:
+            warm.guard.trip(opened.away["warm"])
+    for placement in (hot, warm):
+        if placement is not None and "hot" in opened.away:
+            guard = placement.guard if placement.tier is Tier.HOT else placement.cache.guard
+            guard.trip(opened.away["hot"])
+    return Engine(
+        policies=settings.policy_table(),
+        limits=settings.request_limits(),
+        hot=hot,
+        warm=warm,
+        buffer=buffer,
+        buffered_ms_max=int(settings.journal_age_max_s * 1000),
+    )
+
+
+async def buffer(settings: Settings, ports: Ports) -> Buffer | None:
+    """The journal, opened, where a namespace has its writes kept, or had, and some are left; None: no need of one.
+
+    Raises StoreUnavailable, StoreCorrupt.
+    """
+    from sidecar.stores.journal import FileJournal  # noqa: PLC0415
+    from sidecar.stores.memory.tinylfu import TinyLfuMap  # noqa: PLC0415
+
+    directory = settings.data_dir / "journal"
+    buffers = any(settings.policy_table().of(name).on_outage is OnOutage.BUFFER for name in settings.namespaces)
+    if not buffers and not directory.exists():
+        return None
+
+    def size(at: At, copy: Copy) -> int:
+        return HELD_OVERHEAD_BYTES + 4 * len(at[1]) + (len(copy.value) if isinstance(copy, Entry) else 0)
+
+    made = Buffer(
+        FileJournal(directory, bytes_max=settings.journal_bytes_max), TinyLfuMap(KNOWN_BYTES_MAX, size), ports
+    )
+    await made.journal.open()
+    made.load()
+    return made
 
 
 def app_prefix(settings: Settings) -> str:

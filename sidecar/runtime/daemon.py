@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any
 
 import grpc
@@ -11,20 +12,25 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.core.bus import Bus
+from sidecar.core.errors import SidecarError
+from sidecar.core.failpoints import reach
 from sidecar.core.ports import Ports
 from sidecar.core.store import SweepOrder
-from sidecar.rpc.admin_service import AdminService, OutboxService
+from sidecar.engine.buffering import Buffer
+from sidecar.rpc.admin_service import AdminService, DeadWriteAccess, OutboxService
 from sidecar.rpc.calls import Admission, Commits, guarded
 from sidecar.rpc.state_service import StateService
 from sidecar.runtime import build
 from sidecar.runtime.channel import NearChannel
 from sidecar.runtime.http import ProbeServer
 from sidecar.runtime.listening import Listening
+from sidecar.runtime.locks import StartError
 from sidecar.runtime.ports import SystemPorts
 from sidecar.runtime.report import Report
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue, Rounds
 from sidecar.telemetry.metrics import exposition
+from sidecar.tiers.health import Health
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.repair import Repairer
 from statesidecar.v1 import admin_service_pb2, outbox_service_pb2, state_service_pb2
@@ -36,6 +42,11 @@ log = logging.getLogger(__name__)
 
 SWEEP_BATCH = 500
 REPAIR_INTERVAL_S = 1.0
+LOOK_INTERVAL_S = 0.1
+"""How often breakers are asked whether it is time for a probe, and the mode is looked at."""
+REPLAY_INTERVAL_S = 0.2
+REPLAYS = 16
+"""Keys whose buffered writes are settled at the same time."""
 LAST_REPLIES_S = 1.0
 """For replies that are made and not yet on the wire; an idle server stops at once."""
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -80,6 +91,7 @@ class Daemon:
         self._backends: build.Backends | None = None
         self._probes: ProbeServer | None = None
         self._server: grpc.aio.Server | None = None
+        self._buffer: Buffer | None = None
         self._background: list[Rounds | NearChannel] = []
         self._stopped = False
 
@@ -99,7 +111,15 @@ class Daemon:
         ports = SystemPorts()
         backends = self._backends = build.backends(self.settings, ports)
         await backends.open()
-        self._engine = build.engine(self.settings, backends, ports)
+        reach("start.opened")
+        self._buffer = await self._open_buffer(ports)
+        self._engine = build.engine(self.settings, backends, ports, self._buffer)
+        namespaces, replay = self._engine.namespaces, self._engine.buffer
+        self._health = Health(
+            namespaces.warm or namespaces.hot,
+            clock=ports.clock,
+            backlog=lambda: 0 if replay is None else replay.depth,
+        )
         self._admission = Admission(self.settings.requests_max)
         self._commits = Commits(self.settings.write_timeout_s)
         self._followups = FollowupQueue(self.settings.followups_max)
@@ -110,16 +130,19 @@ class Daemon:
             admission=self._admission,
             followups=self._followups,
             start_time=ports.clock.now(),
+            health=self._health,
+            buffer=self._engine.buffer,
         )
         self._server = self._grpc_server()
         self.addresses = await self._listening.bind(self._server)
         await self._server.start()
+        reach("start.serving")
         self._listening.restrict()
         self._followups.start()
         self._start_background(backends.bus, ports)
         self._start_probes()
         for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            await self._grpc_health.set(service, health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", extra={"addresses": self.addresses, "http": self.http_address})
 
     async def stop(self) -> None:
@@ -135,19 +158,30 @@ class Daemon:
             return
         self._stopped = True
         if self._server is not None:
+            reach("stop.drain.before")
             await self._drain(self._server)
+            reach("stop.drain.after")
             await self._followups.finish()
         for background in self._background:
             await background.stop()
         if self._probes is not None:
             self._probes.stop()
+        if self._buffer is not None:
+            await self._buffer.journal.close()
         if self._backends is not None:
             await self._backends.close()
         self._listening.release()
         log.info("stopped")
 
+    async def _open_buffer(self, ports: Ports) -> Buffer | None:
+        try:
+            return await build.buffer(self.settings, ports)
+        except SidecarError as exc:
+            # What was acknowledged is in there: to go on without it would lose it.
+            raise StartError(f"the journal can't be opened: {exc.message}", exit_code=os.EX_IOERR) from exc
+
     async def _drain(self, server: grpc.aio.Server) -> None:
-        await self._health.enter_graceful_shutdown()
+        await self._grpc_health.enter_graceful_shutdown()
         end = asyncio.get_running_loop().time() + self.settings.grace_period_s
         try:
             async with asyncio.timeout_at(end):
@@ -177,15 +211,24 @@ class Daemon:
             commits=self._commits,
             submit=self._followups.submit,
             read_timeout_s=self.settings.read_timeout_s,
+            mode=self._health.mode,
         )
-        self._health = health.aio.HealthServicer()
+        self._grpc_health = health.aio.HealthServicer()
         generic = _GenericHandlers(server)
         add_StateServiceServicer_to_server(service, generic)
         add_OutboxServiceServicer_to_server(OutboxService(), generic)
-        add_AdminServiceServicer_to_server(AdminService(self._report.status), generic)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        add_AdminServiceServicer_to_server(AdminService(self._report.status, self._dead_writes()), generic)
+        health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
+
+    def _dead_writes(self) -> DeadWriteAccess | None:
+        replay = self._engine.buffer
+        return (
+            None
+            if replay is None
+            else DeadWriteAccess(dead_writes=replay, admission=self._admission, commits=self._commits)
+        )
 
     def _start_background(self, bus: Bus | None, ports: Ports) -> None:
         order = SweepOrder(
@@ -193,7 +236,12 @@ class Daemon:
             tombstone_retention_ms=int(self.settings.tombstone_retention_s * 1000),
             request_retention_ms=int(self.settings.request_id_retention_s * 1000),
         )
-        for placement in self._engine.namespaces.placements():
+        placements = self._engine.namespaces.placements()
+        for guard in {id(guard): guard for one in placements for guard in (one.guard, one.cache.guard)}.values():
+            self._background.append(Rounds("probe", guard.probe, interval_s=LOOK_INTERVAL_S))
+        if (replay := self._engine.buffer) is not None:
+            self._background += [Rounds("replay", replay.one, interval_s=REPLAY_INTERVAL_S) for _ in range(REPLAYS)]
+        for placement in placements:
             self._background.append(_sweeps(placement, order, self.settings.sweep_interval_s))
             shared = placement.authority.capabilities.shared or placement.cache.backend.capabilities.shared
             if placement.cached and shared:
@@ -201,8 +249,13 @@ class Daemon:
                 self._background.append(Rounds("cache repair", repairer.round, interval_s=REPAIR_INTERVAL_S))
             if placement.near is not None and bus is not None:
                 self._background.append(NearChannel(bus, placement.near, ports))
+        self._background.append(Rounds("mode", self._look, interval_s=LOOK_INTERVAL_S))
         for background in self._background:
             background.start()
+
+    async def _look(self) -> bool:
+        self._health.look()
+        return False
 
     def _start_probes(self) -> None:
         if self.settings.http_listen:

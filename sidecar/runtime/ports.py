@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 
@@ -34,3 +35,11 @@ class SystemPorts:
     def token(self) -> str:
         """128 random bits."""
         return secrets.token_hex(16)
+
+    def random(self) -> float:
+        """From 0 to below 1."""
+        return random.random()  # noqa: S311  # it spreads retries and probes
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        await asyncio.sleep(seconds)

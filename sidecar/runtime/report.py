@@ -9,16 +9,21 @@ from sidecar import __version__
 from sidecar.core.modes import ServingMode, Tier, serving_mode
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
-from sidecar.rpc.convert import duration, timestamp, wire
+from sidecar.rpc.convert import duration, optional_timestamp, timestamp, wire
 from sidecar.runtime.build import Backends
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue
+from sidecar.telemetry.metrics import BufferFigures, HealthFigures
 from sidecar.tiers.stats import TierReport
 from statesidecar.v1 import admin_service_pb2 as pb
 
 
 class Report:
-    """Reads the figures of the running parts."""
+    """Reads the figures of the running parts.
+
+    `health`: the daemon's mode and its past; None: from what the tiers' last operations did. `buffer`: the journal's; None:
+    there is none.
+    """
 
     def __init__(
         self,
@@ -29,6 +34,8 @@ class Report:
         admission: Admission,
         followups: FollowupQueue,
         start_time: int,
+        health: HealthFigures | None = None,
+        buffer: BufferFigures | None = None,
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -36,13 +43,17 @@ class Report:
         self._admission = admission
         self._followups = followups
         self._start_time = start_time
+        self.health = health
+        self.buffer = buffer
 
     def mode(self) -> ServingMode:
         """The guarantee that answers carry now, for namespaces with `authority: warm`."""
+        if self.health is not None:
+            return self.health.mode()
         placement = self._engine.namespaces.warm or self._engine.namespaces.hot
         if placement is None:
             return ServingMode.PASSTHROUGH
-        return serving_mode(authority_up=placement.stats.up is not False, copy_may_answer=placement.cached)
+        return serving_mode(authority_answers=not placement.away, copies_answer=placement.cached)
 
     def status(self) -> pb.GetStatusResponse:
         """All of it."""
@@ -55,11 +66,19 @@ class Report:
             draining=self._admission.draining,
             requests_in_flight=self._admission.in_flight,
             followups_pending=len(self._followups),
+            journal_depth=0 if self.buffer is None else self.buffer.depth,
+            dead_writes=0 if self.buffer is None else len(self.buffer.dead()),
+            journal_oldest_time=None if self.buffer is None else optional_timestamp(self.buffer.oldest_time),
         )
 
     def ready(self) -> tuple[bool, str]:
         """Ready from start to drain; a backend that is away doesn't make us unready, the detail says that it is."""
-        detail = {"mode": self.mode().name, "draining": self._admission.draining}
+        detail = {
+            "mode": self.mode().name,
+            "draining": self._admission.draining,
+            "tiers": {tier.name.lower(): _word(report) for tier, report, _ in self.tier_reports()},
+            "journal_depth": 0 if self.buffer is None else self.buffer.depth,
+        }
         return not self._admission.draining, json.dumps(detail)
 
     def tier_reports(self) -> Iterator[tuple[Tier, TierReport, int]]:
@@ -70,11 +89,11 @@ class Report:
             near = namespaces.warm.near
             yield Tier.NEAR, near.stats.report(), near.bytes_held
         if namespaces.hot is not None:
-            yield Tier.HOT, namespaces.hot.stats.report(), held
+            yield Tier.HOT, namespaces.hot.guard.report(), held
         elif namespaces.warm is not None and namespaces.warm.cached:
-            yield Tier.HOT, namespaces.warm.cache.stats.report(), held
+            yield Tier.HOT, namespaces.warm.cache.guard.report(), held
         if namespaces.warm is not None:
-            yield Tier.WARM, namespaces.warm.stats.report(), getattr(self._backends.warm, "bytes_held", 0)
+            yield Tier.WARM, namespaces.warm.guard.report(), getattr(self._backends.warm, "bytes_held", 0)
 
     def _tiers(self) -> Iterator[pb.TierStatus]:
         urls = self._settings.tier_urls().shown()
@@ -84,6 +103,7 @@ class Report:
                 tier=wire(tier),
                 url="" if tier is Tier.NEAR else urls.hot if tier is Tier.HOT else urls.warm,
                 state=_state(report),
+                breaker=None if report.breaker is None else wire(report.breaker),
                 latency=_latency(report),
                 hit_ratio=report.hits / report.lookups if report.lookups else None,
                 lookups=report.lookups,
@@ -99,6 +119,10 @@ def _state(report: TierReport) -> pb.TierState:
     if report.up is None:
         return pb.TIER_STATE_UNSPECIFIED
     return pb.TIER_STATE_UP if report.up else pb.TIER_STATE_DOWN
+
+
+def _word(report: TierReport) -> str:
+    return "unknown" if report.up is None else "up" if report.up else "down"
 
 
 def _latency(report: TierReport) -> pb.LatencySummary | None:

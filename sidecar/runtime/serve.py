@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from sidecar import __version__
+from sidecar.runtime import failpoints
 from sidecar.runtime.daemon import Daemon
 from sidecar.runtime.locks import StartError
 from sidecar.runtime.settings import Settings
@@ -26,6 +27,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, then drain; a second one stops at once. The process's exit code."""
     configure_logging(settings)
+    failpoints.arm(os.environ)
     return uvloop.run(_serve(settings))
 
 

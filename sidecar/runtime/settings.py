@@ -24,7 +24,7 @@ from pydantic import (
 
 from sidecar.core.errors import InvalidRequest
 from sidecar.core.limits import Limits, check_namespace
-from sidecar.core.policy import OnOutage, PolicyTable
+from sidecar.core.policy import Authority, OnOutage, PolicyTable
 from sidecar.runtime import parsing, settings_sources
 from sidecar.runtime.settings_sections import (
     MIB,
@@ -99,6 +99,8 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     cache_bytes_max: Bytes = 256 * MIB
     near_bytes_max: Bytes = 64 * MIB
+    journal_bytes_max: Bytes = 256 * MIB
+    journal_age_max_s: Seconds = 86_400.0
     write_timeout_s: Seconds = 10.0
     read_timeout_s: Seconds = 5.0
     grace_period_s: Seconds = 20.0
@@ -244,6 +246,11 @@ def _policy_contradictions(
         yield Problem((*path, "authority"), text, (("tiers", authority),))
     if policy.sliding and policy.ttl_ms is None:
         yield Problem((*path, "sliding"), "sliding needs a ttl: set one", ((*path, "ttl"), kind))
+    if policy.on_outage is OnOutage.BUFFER and (policy.authority is Authority.HOT or urls.warm == "none://"):
+        text = (
+            "buffer keeps writes for a warm tier that is the authority: set authority to warm and tiers.warm to a URL"
+        )
+        yield Problem((*path, "on_outage"), text, ((*path, "authority"), ("tiers", "warm"), kind))
     if policy.ttl_ms is not None and policy.ttl_ms > limits.ttl_ms_max:
         text = f"{policy.ttl_ms / 1000:g} s is above limits.ttl_max, {limits.ttl_ms_max / 1000:g} s"
         yield Problem((*path, "ttl"), text, (("limits", "ttl_max"), kind))

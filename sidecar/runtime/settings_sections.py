@@ -121,13 +121,6 @@ class NamespaceSettings(Section):
     archive_after: OptionalDurationMs = None
     history: Annotated[int, Field(ge=0)] = 0
 
-    @field_validator("on_outage")
-    @classmethod
-    def _no_buffer_yet(cls, on_outage: OnOutage) -> OnOutage:
-        if on_outage is OnOutage.BUFFER:
-            raise ValueError("buffer is not in this release: write passthrough or reject")
-        return on_outage
-
     @field_validator("archive_after", "history")
     @classmethod
     def _nothing_yet(cls, value: int | None, info: ValidationInfo) -> int | None:

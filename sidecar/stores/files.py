@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sidecar.core.errors import DataLoss, StoreUnavailable
+from sidecar.core.failpoints import reach
 from sidecar.stores.disk import disk_error, sync_directory
 
 NAME_BYTES_MAX = 512
@@ -112,12 +113,14 @@ class FileBlobs:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                reach("files.link.before")
                 try:
                     os.link(temporary, path)
                 except FileExistsError:
                     return self._taken(path)
             finally:
                 temporary.unlink(missing_ok=True)
+        reach("files.link.after")
         sync_directory(path.parent)
         return True
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from sidecar.core.cache import Cache, CacheCapabilities, CacheUnavailable, Fill, Hit, Miss, Turn
 from sidecar.core.entry import Copy
-from sidecar.core.ports import Clock
-from sidecar.tiers.stats import TierStats
+from sidecar.core.errors import LimitExceeded, StoreUnavailable
+from sidecar.tiers.guard import Guard
 
 Leases = dict[str, str]
 """The lease that is held for each key."""
+
+T = TypeVar("T")
 
 
 class CacheSide:
@@ -20,70 +23,59 @@ class CacheSide:
     can write is ours from the beginning.
     """
 
-    def __init__(self, cache: Cache, *, clock: Clock, stats: TierStats) -> None:
+    def __init__(self, cache: Cache, guard: Guard) -> None:
         self.backend = cache
-        self.stats = stats
+        self.guard = guard
+        self.stats = guard.stats
         self.generation: int | None = None if cache.capabilities.shared else 0
-        self._monotonic = clock.monotonic
 
     async def look_up(self, namespace: str, keys: Sequence[str], *, now: int) -> Sequence[Hit | Miss]:
         """A hit or a miss for each key."""
-        if self.generation is None:
+        generation = self.generation
+        if generation is None:
             return [Miss(None)] * len(keys)
-        start = self._monotonic()
-        try:
-            found = await self.backend.get(namespace, keys, generation=self.generation, now=now)
-        except CacheUnavailable as exc:
-            self.stats.failed(exc)
-            return [Miss(None)] * len(keys)
-        self.stats.succeeded(self._monotonic() - start)
-        return found
+        found = await self._asked(lambda: self.backend.get(namespace, keys, generation=generation, now=now))
+        return [Miss(None)] * len(keys) if found is None else found
 
     async def lease(self, namespace: str, keys: Sequence[str], *, now: int) -> Leases:
         """For a writer: the right to fill those keys that have no copy, and are nobody else's to fill."""
-        if self.generation is None:
+        generation = self.generation
+        if generation is None:
             return {}
-        try:
-            leases = await self.backend.lease(namespace, keys, generation=self.generation, now=now)
-        except CacheUnavailable as exc:
-            self.stats.failed(exc)
-            return {}
-        return {key: lease for key, lease in zip(keys, leases, strict=True) if lease is not None}
+        leases = await self._asked(lambda: self.backend.lease(namespace, keys, generation=generation, now=now))
+        return {key: lease for key, lease in zip(keys, leases or (), strict=False) if lease is not None}
 
     async def fill(self, namespace: str, fills: Sequence[Fill], *, now: int) -> bool:
         """Store under leases; whether all of them still held."""
-        if self.generation is None:
+        generation = self.generation
+        if generation is None:
             return False
-        try:
-            return await self.backend.fill(namespace, fills, generation=self.generation, now=now) == len(fills)
-        except CacheUnavailable as exc:
-            self.stats.failed(exc)
-            return False
+        filled = await self._asked(lambda: self.backend.fill(namespace, fills, generation=generation, now=now))
+        return filled == len(fills)
 
     async def apply(self, namespace: str, copies: Sequence[Copy]) -> None:
         """Tell committed states. Where the generation isn't known, nobody else's copies of them are left either."""
-        try:
-            if self.generation is None:
-                await self.backend.invalidate(namespace, [copy.key for copy in copies])
-            else:
-                await self.backend.apply(namespace, copies, generation=self.generation)
-        except CacheUnavailable as exc:
-            self.stats.failed(exc)
+        generation = self.generation
+        if generation is None:
+            await self.invalidate(namespace, [copy.key for copy in copies])
+        else:
+            await self._asked(lambda: self.backend.apply(namespace, copies, generation=generation))
 
     async def invalidate(self, namespace: str, keys: Sequence[str]) -> None:
         """Forget copies."""
-        try:
-            await self.backend.invalidate(namespace, keys)
-        except CacheUnavailable as exc:
-            self.stats.failed(exc)
+        await self._asked(lambda: self.backend.invalidate(namespace, keys))
 
     async def release(self, namespace: str, leases: Leases) -> None:
         """Give leases back."""
         if leases:
-            try:
-                await self.backend.release(namespace, sorted(leases.items()))
-            except CacheUnavailable as exc:
-                self.stats.failed(exc)
+            await self._asked(lambda: self.backend.release(namespace, sorted(leases.items())))
+
+    async def _asked(self, operation: Callable[[], Awaitable[T]]) -> T | None:
+        """None: it was not heard."""
+        try:
+            return await self.guard.call(operation)
+        except (CacheUnavailable, StoreUnavailable, LimitExceeded):
+            return None
 
 
 class NoCache:

@@ -7,22 +7,25 @@ repairer, for which the authority keeps a row of every change.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from sidecar.core.cache import Cache, Fill
 from sidecar.core.entry import Copy, Entry, Tombstone
-from sidecar.core.errors import OutcomeUnknown, SidecarError, StoreCorrupt, StoreUnavailable
+from sidecar.core.errors import OutcomeUnknown, SidecarError
+from sidecar.core.failpoints import reach
 from sidecar.core.modes import Durability, Tier
 from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Ports
 from sidecar.core.store import ChangePage, Outcome, Page, PrefixProgress, Store, SweepOrder, Swept, Touch, Touched
 from sidecar.tiers.cached import CacheSide, Leases, NoCache
+from sidecar.tiers.guard import Guard
 from sidecar.tiers.near import Near
 from sidecar.tiers.reading import Found, Lookup, ReadThrough
-from sidecar.tiers.stats import TierStats
 
-T = TypeVar("T")
+SLOW_S = {Tier.HOT: 0.25, Tier.WARM: 1.0}
+"""An answer that takes longer counts as a failure of its tier."""
+PROBE_NAMESPACE, PROBE_KEY = "default", "state-sidecar/probe"
+"""A key that is read to find out whether the authority is back; nobody has to have it."""
 
 
 class Placement:
@@ -35,20 +38,26 @@ class Placement:
         tier: Tier,
         ports: Ports,
         cache: Cache | None = None,
-        cache_stats: TierStats | None = None,
+        cache_guard: Guard | None = None,
         near: Near | None = None,
     ) -> None:
         self.authority = authority
         self.tier = tier
         self.durability = Durability.COMMITTED if authority.capabilities.durable else Durability.VOLATILE
-        self.stats = TierStats()
+        self.guard = Guard(f"the {tier.name.lower()} tier", ports=ports, probe=self._probe, slow_s=SLOW_S[tier])
+        self.stats = self.guard.stats
+        side = NoCache() if cache is None else cache
         self.cache = CacheSide(
-            NoCache() if cache is None else cache, clock=ports.clock, stats=cache_stats or TierStats()
+            side, cache_guard or Guard("the hot tier", ports=ports, probe=side.identity, slow_s=SLOW_S[Tier.HOT])
         )
         self.cached = cache is not None
         self.near = near
-        self._monotonic = ports.clock.monotonic
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
+
+    @property
+    def away(self) -> bool:
+        """Whether the authority did not answer when it was asked last."""
+        return self.stats.up is False
 
     # ---- reads
 
@@ -56,7 +65,7 @@ class Placement:
         """Copies that are at least as new as their floors, from wherever they are."""
         if not self.cached:
             return await self.get_strong(namespace, keys, deadline=deadline)
-        now, stale_possible = self.authority.now(), self.stats.up is False
+        now, stale_possible = self.authority.now(), self.away
         near = self.near
         if near is None or not near.serves(namespace):
             return await self._through.get(
@@ -108,15 +117,24 @@ class Placement:
         deadline: float | None,
     ) -> Page:
         """A page of entries, from the authority."""
-        page = self.authority.scan(
-            namespace, prefix, after=after, limit=limit, bytes_max=bytes_max, keys_only=keys_only, deadline=deadline
+        return await self.guard.call(
+            lambda: self.authority.scan(
+                namespace, prefix, after=after, limit=limit, bytes_max=bytes_max, keys_only=keys_only, deadline=deadline
+            ),
+            again=True,
+            deadline=deadline,
         )
-        return await self._observed(page)
 
     async def _ask(self, namespace: str, keys: Sequence[str], deadline: float | None) -> list[Copy | None]:
-        copies = await self._observed(self.authority.get(namespace, keys, deadline=deadline))
+        copies = await self.guard.call(
+            lambda: self.authority.get(namespace, keys, deadline=deadline), again=True, deadline=deadline
+        )
         self.stats.looked_up(sum(isinstance(copy, Entry) for copy in copies), len(copies))
         return copies
+
+    async def _probe(self) -> None:
+        """Ask the authority something small."""
+        await self.authority.get(PROBE_NAMESPACE, [PROBE_KEY])
 
     # ---- writes
 
@@ -125,15 +143,20 @@ class Placement:
         namespace, keys = write.namespace, [operation.key for operation in write.operations]
         leases = await self.cache.lease(namespace, keys, now=self.authority.now()) if self.cached else {}
         try:
-            outcome = await self._observed(self.authority.commit(write))
+            reach("write.commit.before")
+            outcome = await self.guard.call(
+                lambda: self.authority.commit(write), again=write.request is not None, deadline=write.deadline
+            )
         except OutcomeUnknown:
             await self._forget(namespace, keys)
             raise
         except SidecarError:
             await self.cache.release(namespace, leases)
             raise
+        reach("write.commit.after")
         if self.cached:
             await self._tell(namespace, outcome.copies, leases)
+            reach("write.cache.told")
             self._announce(namespace, [copy.key for copy in outcome.copies])
         return outcome
 
@@ -162,7 +185,8 @@ class Placement:
 
     async def touch(self, namespace: str, touches: Sequence[Touch], *, announce: bool) -> list[Touched]:
         """Move ends. A cached copy knows only the old end, so it is forgotten."""
-        touched = await self._observed(self.authority.touch(namespace, touches, announce=announce))
+        touched = await self.guard.call(lambda: self.authority.touch(namespace, touches, announce=announce))
+        reach("touch.commit.after")
         await self._forget(namespace, [touch.key for touch in touches])
         return touched
 
@@ -170,16 +194,18 @@ class Placement:
         self, namespace: str, prefix: str, *, limit: int, request: WriteId | None, progress: PrefixProgress | None
     ) -> PrefixProgress:
         """One batch of a deletion."""
-        after = await self._observed(
-            self.authority.delete_prefix(namespace, prefix, limit=limit, request=request, progress=progress)
+        after = await self.guard.call(
+            lambda: self.authority.delete_prefix(namespace, prefix, limit=limit, request=request, progress=progress)
         )
+        reach("delete_prefix.batch.after")
         if after.tombstones:
             await self._apply(namespace, after.tombstones)
         return after
 
     async def sweep(self, order: SweepOrder) -> Swept:
         """One batch of cleaning. Also finds out whether the authority answers when nobody asks for anything."""
-        swept = await self._observed(self.authority.sweep(order))
+        swept = await self.guard.call(lambda: self.authority.sweep(order))
+        reach("sweep.commit.after")
         by_namespace: dict[str, list[Tombstone]] = {}
         for tombstone in swept.expired:
             by_namespace.setdefault(tombstone.namespace, []).append(tombstone)
@@ -195,21 +221,11 @@ class Placement:
 
     async def changes(self, *, after: int | None, limit: int) -> ChangePage:
         """Change rows of the authority."""
-        return await self._observed(self.authority.changes(after=after, limit=limit))
+        return await self.guard.call(lambda: self.authority.changes(after=after, limit=limit))
 
     async def cache_generation(self, identity: str) -> int:
         """The generation of the cache called `identity`, by the authority."""
-        return await self._observed(self.authority.cache_generation(identity))
-
-    async def _observed(self, operation: Awaitable[T]) -> T:
-        start = self._monotonic()
-        try:
-            result = await operation
-        except (StoreUnavailable, StoreCorrupt, OutcomeUnknown) as exc:
-            self.stats.failed(exc)
-            raise
-        self.stats.succeeded(self._monotonic() - start)
-        return result
+        return await self.guard.call(lambda: self.authority.cache_generation(identity))
 
 
 def _with_near(held: Sequence[Entry | None], found: Found, *, stale_possible: bool) -> Found:

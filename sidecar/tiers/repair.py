@@ -9,12 +9,13 @@ cache keeps the turn with the cursor up to which all was told. A cache that lose
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from sidecar.core.cache import CacheUnavailable
 from sidecar.core.entry import Tombstone
 from sidecar.core.errors import StoreUnavailable
+from sidecar.core.failpoints import reach
 from sidecar.core.ports import Ports
 from sidecar.core.store import ChangeKind, ChangePage, ChangeRow
 from sidecar.tiers.placement import Placement
@@ -47,9 +48,11 @@ class Repairer:
             # Changes that nobody can tell any more: every copy may be stale, so none is believed.
             await self._new_generation()
             return True
+        reach("repair.tell.before")
         await self._tell(page)
+        reach("repair.tell.after")
         renewed = await self._heard(
-            self._cache.backend.renew_repair(
+            lambda: self._cache.backend.renew_repair(
                 self._owner, generation=self._generation, cursor=page.cursor, now=self._placement.authority.now()
             )
         )
@@ -62,13 +65,13 @@ class Repairer:
         changes after the cursor are all that what is cached may lack. A cursor that isn't there was perhaps forgotten;
         then a new generation is begun. `young_above`: one that we raised to, so those above it have not been used.
         """
-        identity = await self._heard(self._cache.backend.identity())
+        identity = await self._heard(self._cache.backend.identity)
         generation = await self._placement.cache_generation(identity)
         begin = None
         if young_above is not None and generation > young_above:
             begin = (await self._placement.changes(after=None, limit=1)).cursor
         turn = await self._heard(
-            self._cache.backend.claim_repair(
+            lambda: self._cache.backend.claim_repair(
                 self._owner, generation=generation, begin=begin, now=self._placement.authority.now()
             )
         )
@@ -88,6 +91,7 @@ class Repairer:
     async def _new_generation(self) -> int:
         """Another name for the cache makes another generation, and its own name, in the next turn, one more."""
         self._cache.generation = None
+        reach("repair.generation.before")
         return await self._placement.cache_generation(f"forgotten {self._token()}")
 
     async def _tell(self, page: ChangePage) -> None:
@@ -112,13 +116,12 @@ class Repairer:
             Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
             for change in changes
         ]
-        await self._heard(cache.apply(namespace, told, generation=self._generation))
+        await self._heard(lambda: cache.apply(namespace, told, generation=self._generation))
         if touched := [change.key for change in changes if change.kind is ChangeKind.TOUCH]:
-            await self._heard(cache.invalidate(namespace, touched))
+            await self._heard(lambda: cache.invalidate(namespace, touched))
 
-    async def _heard(self, told: Awaitable[T]) -> T:
+    async def _heard(self, told: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await told
+            return await self._cache.guard.call(told)
         except CacheUnavailable as exc:
-            self._cache.stats.failed(exc)
             raise StoreUnavailable(f"the cache did not hear: {exc}") from exc

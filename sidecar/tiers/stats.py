@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sidecar.core.breaker import BreakerState
+
 WINDOW = 1024
 """Operations that the percentiles are taken over."""
 
@@ -19,17 +21,24 @@ class TierReport:
     last_error: str
     percentiles: tuple[float, float, float] | None
     """p50, p95, p99 of the window."""
+    breaker: BreakerState | None
+    """None: there is none before this tier."""
+    rejected: int
+    """Calls that an open breaker refused."""
+    retries: int
 
 
 class TierStats:
     """Figures of one tier, cheap enough for every operation."""
 
-    __slots__ = ("_durations", "count", "hits", "last_error", "lookups", "up")
+    __slots__ = ("_durations", "count", "hits", "last_error", "lookups", "rejected", "retries", "up")
 
     def __init__(self) -> None:
         self.count = 0
         self.lookups = 0
         self.hits = 0
+        self.rejected = 0
+        self.retries = 0
         self.up: bool | None = None
         self.last_error = ""
         self._durations: list[float] = []
@@ -55,7 +64,7 @@ class TierStats:
         self.hits += hits
         self.lookups += lookups
 
-    def report(self) -> TierReport:
+    def report(self, breaker: BreakerState | None = None) -> TierReport:
         """The figures now."""
         ordered = sorted(self._durations)
         percentiles = None
@@ -69,4 +78,7 @@ class TierStats:
             up=self.up,
             last_error=self.last_error,
             percentiles=percentiles,
+            breaker=breaker,
+            rejected=self.rejected,
+            retries=self.retries,
         )

@@ -70,6 +70,12 @@ def named_reasons() -> dict[str, set[str]]:
     return {rpc: all_of(rpc) for rpc in own}
 
 
+def reasons_of_dead_writes() -> set[str]:
+    """Those that are not of errors, as the proto's field names them."""
+    comment, _, _ = (PROTOS / "admin_service.proto").read_text().partition("  string reason = ")
+    return set(re.findall(r"\b[A-Z]+_[A-Z]+\b|\bSUPERSEDED\b|\bEXPIRED\b", comment.rpartition(";")[2]))
+
+
 LATER = {
     "Watch",
     "Connect",
@@ -105,7 +111,7 @@ def test_every_code_of_the_contract_is_in_the_table() -> None:
 
 
 def test_every_reason_in_the_code_is_named_by_the_protos() -> None:
-    named = set().union(*named_reasons().values()) | ANYWHERE
+    named = set().union(*named_reasons().values()) | ANYWHERE | reasons_of_dead_writes()
 
     assert raised_reasons() - named - BASES - UNREACHED == set()
 
@@ -114,6 +120,11 @@ def test_every_reason_that_a_built_rpc_names_exists_in_the_code() -> None:
     named = set().union(*(reasons for rpc, reasons in named_reasons().items() if rpc not in LATER))
 
     assert named - raised_reasons() == set()
+
+
+def test_every_reason_that_is_told_of_dead_writes_exists_in_the_code() -> None:
+    assert len(reasons_of_dead_writes()) >= 5
+    assert reasons_of_dead_writes() - raised_reasons() == set()
 
 
 def test_every_reason_of_the_table_is_named_by_its_rpc() -> None:

@@ -179,6 +179,7 @@ async def test_all_is_normal_when_the_authority_is_back(daemon: RunningDaemon, w
     for request in (pb.GetRequest(namespace=PASSING, key="cold"), pb.GetRequest(namespace=PASSING, key="hot")):
         await daemon.state.Get(request)
     warm.back()
+    await daemon.healed()
 
     read = await daemon.state.Get(pb.GetRequest(namespace=PASSING, key="cold"))
     hot = await daemon.state.Get(pb.GetRequest(namespace=PASSING, key="hot"))
@@ -198,6 +199,7 @@ async def test_a_discarded_write_with_a_request_id_may_be_repeated_for_real(
     request = pb.SetRequest(namespace=PASSING, key="new", value=b"value", request_id="once")
     discarded = await daemon.state.Set(request)
     warm.back()
+    await daemon.healed()
 
     written = await daemon.state.Set(request)
 

@@ -135,7 +135,7 @@ class Reader:
     def _unavailable(self, error: SidecarError, sidecar: Sidecar, begin: Moment) -> None:
         self._require(
             Promise.HONEST_MODE,
-            isinstance(error, Unavailable) and sidecar.store.link.failed_tick >= begin.tick,
+            isinstance(error, Unavailable) and sidecar.was_away(begin.tick),
             f"{type(error).__name__} ({error}) without a failure since {begin}",
         )
 
@@ -147,7 +147,7 @@ class Reader:
             honest = mode is ServingMode.NORMAL and lookup.tier is Tier.WARM and not lookup.stale_possible
         elif mode is ServingMode.PASSTHROUGH:
             passes = POLICIES.of(namespace).on_outage != "reject"
-            down = sidecar.store.link.failed_tick >= begin.tick
+            down = sidecar.was_away(begin.tick)
             honest = entry is None and lookup.tier is Tier.NONE and lookup.stale_possible and passes and down
         else:
             normal = mode is ServingMode.NORMAL and lookup.tier in (Tier.NEAR, Tier.HOT, Tier.WARM)

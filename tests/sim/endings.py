@@ -33,7 +33,7 @@ class Ender(Reader):
         about = f"{namespace}/{key}"
         if touched.mode is ServingMode.PASSTHROUGH:
             passes = POLICIES.of(namespace).on_outage != "reject"
-            honest = passes and not touched.found and sidecar.store.link.failed_tick >= begin.tick
+            honest = passes and not touched.found and sidecar.was_away(begin.tick)
             self._require(Promise.HONEST_MODE, honest, f"{touched} since {begin}", about)
         elif not touched.found:
             self._truth.saw_nothing(namespace, key, begin, promise=Promise.NEVER_EARLY_HARDLY_LATE)

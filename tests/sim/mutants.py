@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -166,12 +166,29 @@ class _Skipping(Repairer):
             await super()._tell(page)
 
 
+class _Forgiving(Placement):
+    """A retry that wrote nothing is told, though an attempt before it may have written."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        attempt = self.guard._attempt
+
+        async def lying(operation: Callable[[], Awaitable[Any]], began_s: float) -> Any:
+            try:
+                return await attempt(operation, began_s)
+            except OutcomeUnknown as exc:
+                raise StoreUnavailable("it did not answer") from exc
+
+        self.guard._attempt = lying  # type: ignore[method-assign]  # the mutation
+
+
 class _Trusting(Repairer):
     """The cache is believed whatever happened to it: no generations."""
 
     async def _turn(self, *, young_above: int | None = None) -> int | None:
         generation = self._cache.generation or 1
-        turn = await self._heard(self._cache.backend.claim_repair(self._owner, generation=generation, begin=0, now=0))
+        backend = self._cache.backend
+        turn = await self._heard(lambda: backend.claim_repair(self._owner, generation=generation, begin=0, now=0))
         self._cache.generation = generation
         return None if turn is None else turn.cursor
 
@@ -278,6 +295,7 @@ MUTANTS: dict[str, Variant] = {
     "joined reads skip the floor": Variant(placement=_CarelessFlights),
     "unknown is told as conflict": Variant(placement=_LyingConflicts),
     "unknown is told as unavailable": Variant(placement=_LyingUnavailable),
+    "an unknown attempt is forgotten over its retry": Variant(placement=_Forgiving),
     "a touch does not invalidate": Variant(placement=_QuietTouch),
     "discarded writes are cached": Variant(placement=_CachingDiscards),
     "discarded writes are acknowledged": Variant(engine=_acknowledges),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from random import Random
 from typing import Any, TypeVar
 
 from sidecar.core.cache import CacheUnavailable
@@ -31,6 +32,7 @@ from tests.sim.scheduler import Event, Process, Scheduler, Task, sleep
 
 T = TypeVar("T")
 FOLLOWUPS_MAX = 64
+PROBE_INTERVAL_MS = 200
 SWEEP = SweepOrder(limit=20, tombstone_retention_ms=10_000, request_retention_ms=3_600_000)
 
 
@@ -63,6 +65,8 @@ class SimPorts:
         self._scheduler = scheduler
         self._name = name
         self._tokens = 0
+        # Of its own, so that a jitter more or less does not draw another order of steps.
+        self.random = Random(name).random
 
     def signal(self) -> Event:
         return self._scheduler.event()
@@ -70,6 +74,9 @@ class SimPorts:
     def token(self) -> str:
         self._tokens += 1
         return f"{self._name}-token-{self._tokens}"
+
+    async def sleep(self, seconds: float) -> None:
+        await sleep(int(seconds * 1000))
 
 
 class Call:
@@ -123,6 +130,9 @@ class Sidecar:
             repairer = variant.repairer(self.placement, ports)
             self._background.append(scheduler.spawn(self.process, self._rounds(repairer.round, repair_interval_ms)))
         self._background.append(scheduler.spawn(self.process, self._rounds(self._sweep, sweep_interval_ms)))
+        self._healed_tick = -1
+        for probe in (self._probe, self.placement.cache.guard.probe):
+            self._background.append(scheduler.spawn(self.process, self._rounds(probe, PROBE_INTERVAL_MS)))
         self._channel = SimChannel(bus, self.near, cache.link, scheduler, self.process, name)
         self._talking = scheduler.spawn(self.process, self._channel.talk())
 
@@ -179,6 +189,18 @@ class Sidecar:
             except (SidecarError, CacheUnavailable):
                 pass  # as the runtime does: the next round tries again
             await sleep(interval_ms)
+
+    async def _probe(self) -> bool:
+        guard = self.placement.guard
+        closed_s = guard.breaker.closed_s
+        await guard.probe()
+        if guard.breaker.closed_s != closed_s:
+            self._healed_tick = self._scheduler.tick
+        return False
+
+    def was_away(self, tick: int) -> bool:
+        """Whether the authority did not answer since then, or was not asked because it had not."""
+        return not self.placement.guard.passes or max(self.store.link.failed_tick, self._healed_tick) >= tick
 
     async def _sweep(self) -> bool:
         return (await self.placement.sweep(SWEEP)).reached(SWEEP.limit)

@@ -192,7 +192,7 @@ class Client(Ender):
                 written.mode is ServingMode.PASSTHROUGH
                 and not written.version
                 and POLICIES.of(intent.namespace).on_outage != "reject"
-                and sidecar.store.link.failed_tick >= begin.tick,
+                and sidecar.was_away(begin.tick),
                 f"{intent.name} was discarded by {written}, without a failure since {begin}",
                 about,
             )

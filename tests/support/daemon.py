@@ -15,9 +15,11 @@ from sidecar.core.operations import Put, Write
 from sidecar.runtime.daemon import Daemon
 from sidecar.runtime.settings import Settings
 from sidecar.tiers.placement import Placement
+from statesidecar.v1.admin_service_pb2 import GetStatusRequest
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
 from statesidecar.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from statesidecar.v1.state_service_pb2_grpc import StateServiceStub
+from statesidecar.v1.types_pb2 import SERVING_MODE_NORMAL
 from tests.support.switched import SwitchedStore
 
 CHANNEL_OPTIONS = (
@@ -26,6 +28,8 @@ CHANNEL_OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
 )
+HEALED_S = 30.0
+"""A breaker and a mode take a second; this bounds how long a failing test waits."""
 MEMORY = {"warm": "memory://", "cold": "none://"}
 """Tiers without files. The authority says VOLATILE then."""
 WARM_TIERS: dict[str, dict[str, str]] = {"memory": MEMORY, "sqlite": {"cold": "none://"}}
@@ -56,6 +60,12 @@ class RunningDaemon(Stubs):
         placement = self.daemon._engine.namespaces.warm
         assert placement is not None
         return placement
+
+    async def healed(self) -> None:
+        """Until every tier is asked again, and the mode says so; a breaker takes a moment, and so does the mode."""
+        async with asyncio.timeout(HEALED_S):
+            while (await self.admin.GetStatus(GetStatusRequest())).mode != SERVING_MODE_NORMAL:
+                pass
 
     async def followups_done(self) -> None:
         """Until what the replies so far owe is done: a drain of the queue, which then goes on."""

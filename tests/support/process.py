@@ -95,10 +95,14 @@ class DaemonProcess:
     def start(self) -> Self:
         """Start it, and wait until it serves."""
         self.launch()
+        self.wait_serving()
+        return self
+
+    def wait_serving(self) -> None:
+        """Until it serves."""
         match = self.says(_SERVING)
         self.addresses = match[1].split(", ")
         self.http_address = match[2] or ""
-        return self
 
     def restart(self) -> None:
         """Start again after an end, on the same ports."""

@@ -66,16 +66,20 @@ def test_a_configured_namespace_goes_before_its_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("authority_up", "copy_may_answer", "mode"),
+    ("answers", "copies", "recovering", "mode"),
     [
-        (True, True, ServingMode.NORMAL),
-        (True, False, ServingMode.NORMAL),
-        (False, True, ServingMode.DEGRADED),
-        (False, False, ServingMode.PASSTHROUGH),
+        (True, True, False, ServingMode.NORMAL),
+        (True, False, False, ServingMode.NORMAL),
+        (True, True, True, ServingMode.DEGRADED),
+        (True, False, True, ServingMode.DEGRADED),
+        (False, True, True, ServingMode.DEGRADED),
+        (False, True, False, ServingMode.DEGRADED),
+        (False, False, False, ServingMode.PASSTHROUGH),
+        (False, False, True, ServingMode.PASSTHROUGH),
     ],
 )
-def test_the_mode_says_what_can_be_honoured(authority_up: bool, copy_may_answer: bool, mode: ServingMode) -> None:
-    assert serving_mode(authority_up=authority_up, copy_may_answer=copy_may_answer) is mode
+def test_the_mode_says_what_can_be_honoured(answers: bool, copies: bool, recovering: bool, mode: ServingMode) -> None:
+    assert serving_mode(authority_answers=answers, copies_answer=copies, recovering=recovering) is mode
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,12 @@ class Ports:
         self._tokens += 1
         return f"{id(self)}-{self._tokens}"
 
+    def random(self) -> float:
+        return 0.5
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.advance(int(seconds * 1000))
+
 
 class Fleet:
     """Daemons that share an authority and a cache."""

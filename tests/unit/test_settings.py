@@ -162,7 +162,6 @@ def test_every_problem_of_every_source_is_listed_at_once() -> None:
             "listen (state.yaml): 'unix:relative' is not unix:///path, with an absolute path of a socket",
             "namespaces.chat.kind (state.yaml): must be 'session', 'process', 'model', 'system' or 'default'",
             f"namespaces.chat.ttl (state.yaml): '30x' is not a duration: {forms}",
-            "namespaces.chat.on_outage (state.yaml): buffer is not in this release: write passthrough or reject",
             "namespaces.chat.schema.migrations (state.yaml): migrations are not in this release: leave it out",
             "namespaces.chat.near.enabled (STATE_SIDECAR_NAMESPACES__CHAT__NEAR__ENABLED): must be true or false",
             "namespaces.jobs.sliding (state.yaml): sliding needs a ttl: set one",

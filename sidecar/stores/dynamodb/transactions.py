@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Any
 
 from sidecar.core.errors import SidecarError
+from sidecar.core.failpoints import reach
 from sidecar.core.ports import Clock
 from sidecar.core.store import ChangeKind, ChangeRow
 from sidecar.stores.dynamodb.client import RETRIES_MAX, Client, pause
@@ -67,10 +68,12 @@ class Transactions:
         named = [{kind: {"TableName": self._table, **what} for kind, what in action.items()} for action in actions]
         if change is not None:
             named.insert(0, {"Put": {"TableName": self._table, **self._put_change(change)}})
+        reach("dynamodb.transaction.before")
         try:
             await self._client.call(
                 "transact_write_items", TransactItems=named, ClientRequestToken=secrets.token_hex(16)
             )
+            reach("dynamodb.transaction.after")
         except CallFailed as failed:
             if failed.code == CANCELLED:
                 return _cancelled(failed.reasons, fenceable=change is not None)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import sidecar
 from sidecar.core.entry import SEQUENCE_MASK, epoch_of
 from sidecar.core.errors import StoreUnavailable, store_corrupt
+from sidecar.core.failpoints import reach
 from sidecar.stores.postgres.arrays import integer
 from sidecar.stores.postgres.bounds import Bounds
 from sidecar.stores.postgres.clock import ServerClock
@@ -157,7 +158,9 @@ class Preparation:
             if migration.number not in done:
                 applied = (migration.number.to_bytes(4, "big"), sidecar.__version__.encode())
                 calls = [(query, ()) for query in migration.queries]
+                reach("postgres.migration.before")
                 await session.exchange([*calls, (queries["store migration"], applied)], timeout_s=MIGRATION_S)
+                reach("postgres.migration.after")
                 _log.info("the schema was migrated", extra={"migration": migration.number, "schema": queries.schema})
 
     async def _settle(self, session: Session, highest: int) -> Identity:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from sidecar.core.entry import Copy, version_of
 from sidecar.core.errors import store_corrupt
+from sidecar.core.failpoints import reach
 from sidecar.core.store import ChangeKind
 from sidecar.stores import records
 from sidecar.stores.postgres import rows
@@ -136,8 +137,10 @@ class Transaction:
         calls = [*self._writes(), *self._last]
         calls.append((self.queries["commit"], ()))
         commit_index = len(calls) - 1
+        reach("postgres.commit.before")
         try:
             answers = await self._session.exchange(calls, timeout_s=self._bounds.silence_s)
+            reach("postgres.commit.after")
         except ServerError as exc:
             await self.roll_back()
             if is_race(exc):

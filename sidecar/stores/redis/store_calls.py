@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecar.core.entry import SEQUENCE_MASK
 from sidecar.core.errors import LimitExceeded
+from sidecar.core.failpoints import reach
 from sidecar.core.ports import Clock
 from sidecar.stores.redis.client import RedisClient, ServerInfo
 from sidecar.stores.redis.errors import RedisRefused, RedisUnavailable
@@ -71,7 +72,9 @@ class Calls:
         given = NONE if self._server_clock is None else self._server_clock.now()
         self._waiting += 1
         try:
+            reach("redis.script.before")
             reply: list[Any] = await self._client.run(script, keys, (given, *arguments))
+            reach("redis.script.after")
         finally:
             self._waiting -= 1
         self._told = (reply[0], self._clock.monotonic())

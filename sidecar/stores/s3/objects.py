@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core.errors import DataLoss, OutcomeUnknown
+from sidecar.core.failpoints import reach
 from sidecar.stores.s3.errors import Failure, Meaning, unavailable
 from sidecar.stores.s3.keys import key_of, name_of
 from sidecar.stores.s3.pool import Budget
@@ -67,7 +68,9 @@ class Objects:
         failed, unknown = None, False
         for _ in self._requests.attempts(budget):
             try:
+                reach("s3.put.before")
                 self._requests.ask("PutObject", Key=key, Body=_body(content), IfNoneMatch="*", **described)
+                reach("s3.put.after")
                 return True
             except Failure as exc:
                 failed = exc

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from sidecar.core.entry import Copy, version_of
+from sidecar.core.failpoints import reach
 from sidecar.core.operations import WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import ChangeKind
@@ -84,4 +85,6 @@ class Transaction:
 
     def commit(self) -> None:
         """Make it durable."""
+        reach("sqlite.commit.before")
         self.connection.execute("COMMIT")
+        reach("sqlite.commit.after")

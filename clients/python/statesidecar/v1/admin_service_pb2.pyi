@@ -12,6 +12,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class DeadWriteResolution(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEAD_WRITE_RESOLUTION_UNSPECIFIED: _ClassVar[DeadWriteResolution]
+    DEAD_WRITE_RESOLUTION_RETRY: _ClassVar[DeadWriteResolution]
+    DEAD_WRITE_RESOLUTION_OVERWRITE: _ClassVar[DeadWriteResolution]
+
 class TierState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TIER_STATE_UNSPECIFIED: _ClassVar[TierState]
@@ -24,6 +30,9 @@ class BreakerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BREAKER_STATE_CLOSED: _ClassVar[BreakerState]
     BREAKER_STATE_OPEN: _ClassVar[BreakerState]
     BREAKER_STATE_HALF_OPEN: _ClassVar[BreakerState]
+DEAD_WRITE_RESOLUTION_UNSPECIFIED: DeadWriteResolution
+DEAD_WRITE_RESOLUTION_RETRY: DeadWriteResolution
+DEAD_WRITE_RESOLUTION_OVERWRITE: DeadWriteResolution
 TIER_STATE_UNSPECIFIED: TierState
 TIER_STATE_UP: TierState
 TIER_STATE_DOWN: TierState
@@ -37,7 +46,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending")
+    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time")
     MODE_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_LAG_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +58,8 @@ class GetStatusResponse(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     FOLLOWUPS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    DEAD_WRITES_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_OLDEST_TIME_FIELD_NUMBER: _ClassVar[int]
     mode: _types_pb2.ServingMode
     tiers: _containers.RepeatedCompositeFieldContainer[TierStatus]
     outbox_lag: _duration_pb2.Duration
@@ -60,7 +71,9 @@ class GetStatusResponse(_message.Message):
     draining: bool
     requests_in_flight: int
     followups_pending: int
-    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ...) -> None: ...
+    dead_writes: int
+    journal_oldest_time: _timestamp_pb2.Timestamp
+    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TierStatus(_message.Message):
     __slots__ = ("tier", "url", "state", "breaker", "latency", "hit_ratio", "lookups", "last_error", "authority", "bytes_held")
@@ -97,3 +110,83 @@ class LatencySummary(_message.Message):
     p99: _duration_pb2.Duration
     count: int
     def __init__(self, p50: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p95: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p99: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
+
+class DeadWrite(_message.Message):
+    __slots__ = ("id", "namespace", "key", "operation", "request_id", "value", "base_version", "buffered_time", "dead_time", "reason", "message")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BUFFERED_TIME_FIELD_NUMBER: _ClassVar[int]
+    DEAD_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    namespace: str
+    key: str
+    operation: str
+    request_id: str
+    value: bytes
+    base_version: int
+    buffered_time: _timestamp_pb2.Timestamp
+    dead_time: _timestamp_pb2.Timestamp
+    reason: str
+    message: str
+    def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., key: _Optional[str] = ..., operation: _Optional[str] = ..., request_id: _Optional[str] = ..., value: _Optional[bytes] = ..., base_version: _Optional[int] = ..., buffered_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dead_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ListDeadWritesRequest(_message.Message):
+    __slots__ = ("namespace", "page_size", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    page_size: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListDeadWritesResponse(_message.Message):
+    __slots__ = ("dead_writes", "next_page_token")
+    DEAD_WRITES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    dead_writes: _containers.RepeatedCompositeFieldContainer[DeadWrite]
+    next_page_token: str
+    def __init__(self, dead_writes: _Optional[_Iterable[_Union[DeadWrite, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RedriveDeadWritesRequest(_message.Message):
+    __slots__ = ("namespace", "ids", "all", "resolution")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    all: bool
+    resolution: DeadWriteResolution
+    def __init__(self, namespace: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., all: _Optional[bool] = ..., resolution: _Optional[_Union[DeadWriteResolution, str]] = ...) -> None: ...
+
+class RedriveDeadWritesResponse(_message.Message):
+    __slots__ = ("redriven_count", "refused_count")
+    REDRIVEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    redriven_count: int
+    refused_count: int
+    def __init__(self, redriven_count: _Optional[int] = ..., refused_count: _Optional[int] = ...) -> None: ...
+
+class DiscardDeadWritesRequest(_message.Message):
+    __slots__ = ("namespace", "ids", "all")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    all: bool
+    def __init__(self, namespace: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class DiscardDeadWritesResponse(_message.Message):
+    __slots__ = ("discarded_count",)
+    DISCARDED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    discarded_count: int
+    def __init__(self, discarded_count: _Optional[int] = ...) -> None: ...

@@ -40,6 +40,21 @@ class AdminServiceStub:
                 request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.ListDeadWrites = channel.unary_unary(
+                '/statesidecar.v1.AdminService/ListDeadWrites',
+                request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.ListDeadWritesRequest.SerializeToString,
+                response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.ListDeadWritesResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadWrites = channel.unary_unary(
+                '/statesidecar.v1.AdminService/RedriveDeadWrites',
+                request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.RedriveDeadWritesRequest.SerializeToString,
+                response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.RedriveDeadWritesResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadWrites = channel.unary_unary(
+                '/statesidecar.v1.AdminService/DiscardDeadWrites',
+                request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesRequest.SerializeToString,
+                response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -53,6 +68,33 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadWrites(self, request, context):
+        """Dead writes of this daemon: those that were answered BUFFERED and that the authority could not take when it was back.
+        Each is kept until it is redriven or discarded. Oldest first; none where the daemon has no journal.
+        Reasons: PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadWrites(self, request, context):
+        """Tries dead writes again, now. One that is refused again stays dead.
+        Reasons: DEAD_WRITES_UNNAMED, RESOLUTION_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED,
+        AUTHORITY_UNAVAILABLE, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadWrites(self, request, context):
+        """Forgets dead writes, values and all.
+        Reasons: DEAD_WRITES_UNNAMED, FIELD_UNKNOWN, REQUEST_MALFORMED, AUTHORITY_UNAVAILABLE,
+        WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +102,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.GetStatusRequest.FromString,
                     response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'ListDeadWrites': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadWrites,
+                    request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.ListDeadWritesRequest.FromString,
+                    response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.ListDeadWritesResponse.SerializeToString,
+            ),
+            'RedriveDeadWrites': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadWrites,
+                    request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.RedriveDeadWritesRequest.FromString,
+                    response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.RedriveDeadWritesResponse.SerializeToString,
+            ),
+            'DiscardDeadWrites': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadWrites,
+                    request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesRequest.FromString,
+                    response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +147,87 @@ class AdminService:
             '/statesidecar.v1.AdminService/GetStatus',
             statesidecar_dot_v1_dot_admin__service__pb2.GetStatusRequest.SerializeToString,
             statesidecar_dot_v1_dot_admin__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadWrites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/statesidecar.v1.AdminService/ListDeadWrites',
+            statesidecar_dot_v1_dot_admin__service__pb2.ListDeadWritesRequest.SerializeToString,
+            statesidecar_dot_v1_dot_admin__service__pb2.ListDeadWritesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadWrites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/statesidecar.v1.AdminService/RedriveDeadWrites',
+            statesidecar_dot_v1_dot_admin__service__pb2.RedriveDeadWritesRequest.SerializeToString,
+            statesidecar_dot_v1_dot_admin__service__pb2.RedriveDeadWritesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadWrites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/statesidecar.v1.AdminService/DiscardDeadWrites',
+            statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesRequest.SerializeToString,
+            statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesResponse.FromString,
             options,
             channel_credentials,
             insecure,

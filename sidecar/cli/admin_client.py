@@ -1,0 +1,108 @@
+"""The client as operators use it: with the RPCs of AdminService that programs have no need of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from statesidecar import RetryPolicy, StateClient, Status, _replies
+from statesidecar._effects import Plan
+from statesidecar._states import States
+from statesidecar.v1 import admin_service_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStatus:
+    """The state of the daemon, with what its operator may have to decide."""
+
+    status: Status
+    dead_writes: int
+    #: When the oldest write in the journal was acknowledged. None: there is none.
+    journal_oldest_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadWrite:
+    """A buffered write that the authority could not take; see the proto."""
+
+    id: str
+    namespace: str
+    key: str
+    operation: str
+    request_id: str
+    value: bytes
+    base_version: int | None
+    buffered_time: datetime
+    dead_time: datetime
+    reason: str
+    message: str
+
+
+class AdminClient(StateClient):
+    """Raises what every call of the client may raise."""
+
+    def __init__(self, target: str | None, *, timeout_s: float, retry: RetryPolicy) -> None:
+        super().__init__(target, timeout_s=timeout_s, retry=retry)
+        self._calls = self._plans = _Plans(timeout_s, retry)
+
+    def daemon_status(self) -> DaemonStatus:
+        """Mode, tiers, queues, journal."""
+        reply = self._run(self._plans.ask("GetStatus", pb.GetStatusRequest()))
+        oldest = reply.journal_oldest_time if reply.HasField("journal_oldest_time") else None
+        return DaemonStatus(
+            status=_replies.status(reply),
+            dead_writes=reply.dead_writes,
+            journal_oldest_time=oldest and oldest.ToDatetime(tzinfo=UTC),
+        )
+
+    def dead_writes(self, namespace: str, *, page_size: int) -> Iterator[DeadWrite]:
+        """Oldest first, a page at a time as they are asked for. `namespace` empty: all; `page_size` 0: the default."""
+        token = ""
+        while True:
+            request = pb.ListDeadWritesRequest(namespace=namespace, page_size=page_size, page_token=token)
+            reply = self._run(self._plans.ask("ListDeadWrites", request))
+            yield from (_dead_write(dead) for dead in reply.dead_writes)
+            token = reply.next_page_token
+            if not token:
+                return
+
+    def redrive(self, namespace: str, ids: Sequence[str], *, overwrite: bool) -> tuple[int, int]:
+        """How many took effect, and how many were refused again. No ids: all, of the namespace if it isn't empty."""
+        resolution = pb.DEAD_WRITE_RESOLUTION_OVERWRITE if overwrite else pb.DEAD_WRITE_RESOLUTION_RETRY
+        request = pb.RedriveDeadWritesRequest(namespace=namespace, ids=ids, all=not ids, resolution=resolution)
+        reply = self._run(self._plans.order("RedriveDeadWrites", request))
+        return reply.redriven_count, reply.refused_count
+
+    def discard(self, namespace: str, ids: Sequence[str]) -> int:
+        """How many were forgotten. No ids: as of `redrive`."""
+        request = pb.DiscardDeadWritesRequest(namespace=namespace, ids=ids, all=not ids)
+        count: int = self._run(self._plans.order("DiscardDeadWrites", request)).discarded_count
+        return count
+
+
+class _Plans(States):
+    def ask(self, rpc: str, request: Any) -> Plan[Any]:
+        """What changes nothing, so it may be sent again."""
+        return (yield from self._send(rpc, request, self._deadline(None)))
+
+    def order(self, rpc: str, request: Any) -> Plan[Any]:
+        """What is counted: sent again after its reply was lost, it would tell another count."""
+        return (yield from self._send(rpc, request, self._deadline(None), request_id=""))
+
+
+def _dead_write(dead: pb.DeadWrite) -> DeadWrite:
+    return DeadWrite(
+        id=dead.id,
+        namespace=dead.namespace,
+        key=dead.key,
+        operation=dead.operation,
+        request_id=dead.request_id,
+        value=dead.value,
+        base_version=dead.base_version if dead.HasField("base_version") else None,
+        buffered_time=dead.buffered_time.ToDatetime(tzinfo=UTC),
+        dead_time=dead.dead_time.ToDatetime(tzinfo=UTC),
+        reason=dead.reason,
+        message=dead.message,
+    )
