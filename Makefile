@@ -9,6 +9,7 @@ SEEDS ?= 2000
 SEED ?=
 FILLS ?= 1000000
 CACHE ?= valkey
+SECONDS ?= 600
 TIERS ?= embedded
 # Processes that share the tests: most of them wait for servers.
 JOBS ?= 4
@@ -67,6 +68,15 @@ sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
 race: servers ## leased fills raced over a real cache (FILLS=1000000 CACHE=valkey)
 	$(BIN)/python -m tests.race --fills $(FILLS) --cache $(CACHE)
 
+chaos: servers ## three daemons under faults, histories checked (SECONDS=600 SEED=7)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+outage: servers ## how outages are answered: figures, flaps, kills with buffered writes, sessions
+	$(BIN)/python -m tests.outage figures
+	$(BIN)/python -m tests.outage kills
+	$(BIN)/python -m tests.outage sessions
+	$(BIN)/python -m tests.outage flaps
+
 bench: servers ## side-by-side benchmarks: a table, and bench/results/*.json
 	$(BIN)/python -m bench
 
@@ -76,4 +86,4 @@ demo: servers ## real dialogues through a daemon that is killed again and again 
 clean: ## remove what was made here
 	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup servers run protos fmt check test sim race bench demo clean
+.PHONY: help setup servers run protos fmt check test sim race chaos outage bench demo clean

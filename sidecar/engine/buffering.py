@@ -49,6 +49,7 @@ class Buffer:
     def __init__(self, journal: Journal, known: Known, ports: Ports) -> None:
         self.journal = journal
         self.pending = Pending()
+        self.signal = ports.signal
         self._known = known
         self._ports = ports
         self._hlc = Hlc()
@@ -86,7 +87,7 @@ class Buffer:
             write = replace(write, request=WriteId(request_id=self._ports.token(), fingerprint=b""))
         at = (write.namespace, write.operations[0].key)
         placement = space.authority()
-        if self.pending.of(at) is None:
+        if self.pending.of(at) is None:  # else it is kept behind them
             try:
                 outcome = await placement.commit(write)
             except (StoreUnavailable, OutcomeUnknown):
@@ -104,7 +105,7 @@ class Buffer:
         """Writes of a key are kept one after the other: each is based on what those before it make."""
         while (turn := self._turns.get(at)) is not None:
             await turn.wait()
-        self._turns[at] = self._ports.signal()
+        self._turns[at] = self.signal()
 
     async def _keep(self, placement: Placement, at: At, write: Write) -> Written:
         request, operation = write.request, write.operations[0]

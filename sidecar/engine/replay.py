@@ -12,10 +12,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sidecar.core.errors import DECISIONS, Decision, LimitExceeded, Unavailable, VersionConflict
+from sidecar.core.errors import (
+    DECISIONS,
+    DeadlineExceeded,
+    Decision,
+    LimitExceeded,
+    OutcomeUnknown,
+    Unavailable,
+    VersionConflict,
+)
 from sidecar.core.failpoints import reach
 from sidecar.core.journal import Buffering, DeadWrite, Settlement
 from sidecar.core.operations import Change, Put, Write, WriteId
+from sidecar.core.ports import Signal
 from sidecar.core.reconcile import Dead, reconcile
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.namespaces import Namespace, Namespaces
@@ -24,8 +33,12 @@ from sidecar.tiers.placement import Placement
 
 RACES_MAX = 50
 """Attempts on a key that others write all the time."""
+PATIENCE = 64
+"""Writes of its key that a writer waits for at most, before its own is kept behind those that are left."""
 NEVER = 1 << 47
 """A version that no entry will ever have, of the oldest epoch: a guard on it is always refused."""
+
+_NOT_NOW = (Unavailable, LimitExceeded, OutcomeUnknown, DeadlineExceeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,9 @@ class Replay:
         self.settled: Counter[Settlement] = Counter()
         """What became of writes since the start."""
         self._buffer = buffer
+        self._pending = buffer.pending
+        self._signal = buffer.signal
+        self._signals: dict[At, Signal] = {}
         self._journal = buffer.journal
         self._namespaces = namespaces
         self._age_ms_max = age_ms_max
@@ -52,7 +68,7 @@ class Replay:
     @property
     def depth(self) -> int:
         """Writes that wait."""
-        return len(self._buffer.pending)
+        return len(self._pending)
 
     @property
     def bytes_held(self) -> int:
@@ -62,44 +78,76 @@ class Replay:
     @property
     def oldest_time(self) -> int | None:
         """When the oldest that waits was acknowledged, in milliseconds."""
-        oldest = self._buffer.pending.oldest()
+        oldest = self._pending.oldest()
         return None if oldest is None else oldest.write.time
 
     # ---- settling
 
     async def one(self) -> bool:
         """Settle the writes of a key, if its authority may be asked; whether there may be more to do."""
-        at = self._buffer.pending.claim()
+        at = self._pending.claim()
         if at is None:
             return False
         try:
             if not self._namespaces.of(at[0]).authority().guard.passes:
                 return False
             await self._settle_key(at)
-        except (Unavailable, LimitExceeded):
+        except _NOT_NOW:
             return False  # told by the tier's own figures; it is tried again
         finally:
-            self._buffer.pending.let_go(at)
+            self._let_go(at)
         return True
 
     async def drain(self, namespace: str, keys: Sequence[str]) -> None:
         """Settle what waits for these keys, before a call that needs the authority's state. Raises Unavailable."""
         for key in keys:
             at = (namespace, key)
-            if self._buffer.pending.of(at) is None:
-                continue
-            if self._buffer.pending.claim(at) is None:
-                raise Unavailable(
-                    "writes of this key that were buffered are on their way to the authority", retry_after_s=0.05
-                )
-            try:
-                await self._settle_key(at)
-            finally:
-                self._buffer.pending.let_go(at)
+            while self._pending.of(at) is not None:
+                if self._pending.claim(at) is None:
+                    await self._progress(at)
+                    continue
+                try:
+                    await self._settle_key(at)
+                finally:
+                    self._let_go(at)
 
-    async def _settle_key(self, at: At) -> None:
+    async def catch_up(self, namespace: str, key: str) -> None:
+        """Have a writer of a key let those before it be settled, if they can be, for a while.
+
+        So who writes a key all the time does not fill the journal faster than it empties.
+        """
+        at = (namespace, key)
+        guard = self._namespaces.of(namespace).authority().guard
+        for _ in range(PATIENCE):
+            if self._pending.of(at) is None or not guard.passes:
+                return
+            if self._pending.claim(at) is None:
+                await self._progress(at)
+                continue
+            try:
+                await self._settle_key(at, most=PATIENCE)
+            except _NOT_NOW:
+                pass
+            finally:
+                self._let_go(at)
+            return
+
+    async def _progress(self, at: At) -> None:
+        """Until something was settled of a key that another settles, or that one stops."""
+        await self._signals.setdefault(at, self._signal()).wait()
+
+    def _let_go(self, at: At) -> None:
+        self._pending.let_go(at)
+        self._tell(at)
+
+    def _tell(self, at: At) -> None:
+        if (signal := self._signals.pop(at, None)) is not None:
+            signal.set()
+
+    async def _settle_key(self, at: At, *, most: int = 1 << 62) -> None:
         space = self._namespaces.of(at[0])
-        while (waiting := self._buffer.pending.of(at)) is not None:
+        while most and (waiting := self._pending.of(at)) is not None:
+            most -= 1
             buffered = waiting.writes[0]
             settled = await self._settle(space, buffered.write, final=True)
             reach("replay.settle.before")
@@ -114,7 +162,8 @@ class Replay:
                 )
             reach("replay.settle.after")
             self.settled[settled.settlement] += 1
-            self._buffer.pending.settled(buffered)
+            self._pending.settled(buffered)
+            self._tell(at)
 
     async def _settle(self, space: Namespace, write: Buffering, *, final: bool, overwrite: bool = False) -> _Settled:
         """Commit it or give it up; `final`: what is given up is refused by the authority for ever."""

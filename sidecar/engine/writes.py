@@ -102,6 +102,7 @@ class Writes:
         if self._buffer is None or self._replay is None or not space.buffers:
             return await placement.commit(write)
         if not needs_authority:
+            await self._replay.catch_up(space.name, write.operations[0].key)
             return await self._buffer.write(space, write)
         if self._buffer.pending.holds(space.name):
             await self._replay.drain(space.name, [operation.key for operation in write.operations])

@@ -12,12 +12,12 @@ from sidecar.core.errors import (
     InvalidRequest,
     LimitExceeded,
     StoreUnavailable,
-    Unavailable,
     VersionConflict,
 )
 from sidecar.core.journal import Settlement
 from sidecar.core.modes import Durability, ServingMode, Tier
 from sidecar.core.operations import Change, MergePatch, Put, Remove, WriteId
+from sidecar.engine.replay import PATIENCE
 from sidecar.stores.journal import MemoryJournal
 from sidecar.stores.memory import MemoryStore
 from tests.support.clock import ManualClock
@@ -224,16 +224,44 @@ async def test_another_write_under_the_id_of_one_that_waits_is_refused(one: Side
     assert caught.value.reason == "REQUEST_ID_REUSED"
 
 
-async def test_writes_of_a_key_queue_behind_those_that_wait(one: Sidecar) -> None:
+async def test_a_write_of_a_key_waits_until_those_before_it_are_settled(one: Sidecar) -> None:
     one.cut()
     await one.write(MERGE, appending(1))
     await one.heal()
     behind = await one.write(MERGE, appending(2))
-    elsewhere = await one.write(MERGE, appending(1, key="free"))
 
-    assert (behind.durability, elsewhere.durability) == (BUFFERED, COMMITTED)
+    assert behind.durability is COMMITTED
+    assert await one.value(MERGE, strong=True) == b"[1,2]"
+
+
+async def test_who_has_too_many_before_it_is_kept_behind_them(one: Sidecar) -> None:
+    one.cut()
+    for number in range(3 * PATIENCE):
+        await one.write(MERGE, appending(number))
+    await one.heal()
+    behind = await one.write(MERGE, appending("last"))
+
+    assert behind.durability is BUFFERED
+    assert one.replay.depth == 2 * PATIENCE + 1
     await one.settle()
-    assert await one.value(MERGE) == b"[1,2]"
+    turns = json.loads(await one.value(MERGE, strong=True) or b"")
+    assert turns == [*range(3 * PATIENCE), "last"]
+
+
+async def test_writers_of_one_key_all_the_time_do_not_keep_it_waiting_for_ever(one: Sidecar) -> None:
+    one.cut()
+    for number in range(100):
+        await one.write(MERGE, appending(number))
+    await one.heal()
+
+    async def writer(name: int) -> list[Durability]:
+        return [(await one.write(MERGE, appending(f"{name}-{number}"))).durability for number in range(20)]
+
+    told = await asyncio.gather(*(writer(name) for name in range(16)))
+
+    assert {durability for durabilities in told for durability in durabilities[-10:]} == {COMMITTED}
+    turns = json.loads(await one.value(MERGE, strong=True) or b"")
+    assert len(turns) == len(set(turns)) == 100 + 16 * 20
 
 
 async def test_what_needs_the_authority_settles_the_key_first(one: Sidecar) -> None:
@@ -261,17 +289,19 @@ async def test_a_prefix_is_deleted_with_what_was_waiting_under_it(one: Sidecar) 
     assert await one.value(REJECT, strong=True, key="a/1") is None
 
 
-async def test_a_key_that_is_being_settled_is_not_settled_twice(one: Sidecar) -> None:
+async def test_a_key_that_is_being_settled_is_waited_for(one: Sidecar) -> None:
     one.cut()
     await one.write(MERGE, appending(1))
     await one.heal()
-    at = one.replay._buffer.pending.claim()
-    assert at is not None
-    with pytest.raises(Unavailable):
-        await one.read(MERGE, strong=True)
+    assert one.replay._pending.claim() == (MERGE, "key")
     assert not await one.replay.one()
-    one.replay._buffer.pending.let_go(at)
-    await one.settle()
+    strong = asyncio.create_task(one.value(MERGE, strong=True))
+    writer = asyncio.create_task(one.write(MERGE, appending(2)))
+    await asyncio.sleep(0)
+    one.replay._let_go((MERGE, "key"))
+
+    assert await strong in {b"[1]", b"[1,2]"}
+    assert (await writer).durability is COMMITTED
 
 
 async def test_an_update_of_what_is_not_known_is_kept_and_seen_by_nobody(one: Sidecar, other: Sidecar) -> None:
