@@ -68,7 +68,7 @@ sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
 race: servers ## leased fills raced over a real cache (FILLS=1000000 CACHE=valkey)
 	$(BIN)/python -m tests.race --fills $(FILLS) --cache $(CACHE)
 
-chaos: servers ## three daemons under faults, histories checked (SECONDS=600 SEED=7)
+chaos: servers ## three daemons under faults, their histories checked (SECONDS=600 SEED=7)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 outage: servers ## how outages are answered: figures, flaps, kills with buffered writes, sessions

@@ -83,7 +83,7 @@ class Reads:
     async def _found_beside(self, buffer: Buffer, space: Namespace, placement: Placement, asked: _Asked) -> Found:
         """As `_found`, with the writes that wait in the journal: a strong reader has them settled first."""
         if buffer.pending.holds(space.name) and asked.strong and self._replay is not None:
-            await self._replay.drain(space.name, asked.keys)
+            await self._replay.drained(space.name, asked.keys)
         if asked.strong or not buffer.pending.holds(space.name):
             found = await _found(space, placement, asked)
             buffer.learn([lookup.copy for lookup in found.lookups if lookup.copy is not None])

@@ -1,52 +1,30 @@
-"""Buffered writes on their way to the authority, key by key in their order: applied, merged, or dead with a reason.
+"""Buffered writes on their way to the authority: which is settled when, and what the journal hears of it.
 
-Each is committed under its own request id, so a crash at any step, or the caller's own retry through another daemon,
-repeats nothing: the authority answers what the id did. A Put is judged by `core.reconcile` on the state that was read and
-committed under a guard on it; that is tentative, so a lost race leaves the id free for the next attempt. A write that is
-given up is first refused under its id by the authority, so that nobody can apply it later; then it is buried.
+The writes of a key are settled in their order, by one caller at a time; `settling` says how. Nothing here is to be
+cancelled but who only waits: what was settled in the journal has to be settled here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sidecar.core.errors import (
-    DECISIONS,
-    DeadlineExceeded,
-    Decision,
-    LimitExceeded,
-    OutcomeUnknown,
-    Unavailable,
-    VersionConflict,
-)
+from sidecar.core.errors import DeadlineExceeded, LimitExceeded, OutcomeUnknown, StoreUnavailable, Unavailable
 from sidecar.core.failpoints import reach
-from sidecar.core.journal import Buffering, DeadWrite, Settlement
-from sidecar.core.operations import Change, Put, Write, WriteId
+from sidecar.core.journal import DeadWrite, Settlement
+from sidecar.core.operations import WriteId
 from sidecar.core.ports import Signal
-from sidecar.core.reconcile import Dead, reconcile
 from sidecar.engine.buffering import Buffer
-from sidecar.engine.namespaces import Namespace, Namespaces
+from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.pending import At
-from sidecar.tiers.placement import Placement
+from sidecar.engine.settling import Settler
+from sidecar.tiers.guard import Guard
 
-RACES_MAX = 50
-"""Attempts on a key that others write all the time."""
 PATIENCE = 64
 """Writes of its key that a writer waits for at most, before its own is kept behind those that are left."""
-NEVER = 1 << 47
-"""A version that no entry will ever have, of the oldest epoch: a guard on it is always refused."""
 
 _NOT_NOW = (Unavailable, LimitExceeded, OutcomeUnknown, DeadlineExceeded)
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """How one write ended: `refused` None, or why it is dead."""
-
-    settlement: Settlement
-    refused: Dead | None = None
 
 
 class Replay:
@@ -55,13 +33,13 @@ class Replay:
     def __init__(self, buffer: Buffer, namespaces: Namespaces, *, age_ms_max: int) -> None:
         self.settled: Counter[Settlement] = Counter()
         """What became of writes since the start."""
-        self._buffer = buffer
         self._pending = buffer.pending
         self._signal = buffer.signal
         self._signals: dict[At, Signal] = {}
+        self._wanted: dict[At, None] = {}
         self._journal = buffer.journal
         self._namespaces = namespaces
-        self._age_ms_max = age_ms_max
+        self._settler = Settler(buffer, age_ms_max=age_ms_max)
 
     # ---- figures
 
@@ -85,11 +63,11 @@ class Replay:
 
     async def one(self) -> bool:
         """Settle the writes of a key, if its authority may be asked; whether there may be more to do."""
-        at = self._pending.claim()
+        at = self._claim()
         if at is None:
             return False
         try:
-            if not self._namespaces.of(at[0]).authority().guard.passes:
+            if not self._guard(at).passes:
                 return False
             await self._settle_key(at)
         except _NOT_NOW:
@@ -99,7 +77,7 @@ class Replay:
         return True
 
     async def drain(self, namespace: str, keys: Sequence[str]) -> None:
-        """Settle what waits for these keys, before a call that needs the authority's state. Raises Unavailable."""
+        """Settle what waits for these keys, before a write that needs the authority's state. Raises Unavailable."""
         for key in keys:
             at = (namespace, key)
             while self._pending.of(at) is not None:
@@ -111,15 +89,24 @@ class Replay:
                 finally:
                     self._let_go(at)
 
+    async def drained(self, namespace: str, keys: Sequence[str]) -> None:
+        """Wait until nothing waits for these keys: for readers, who may go away at any time. Raises Unavailable."""
+        for key in keys:
+            at = (namespace, key)
+            while self._pending.of(at) is not None:
+                if not self._guard(at).passes:
+                    raise StoreUnavailable("writes of this key are buffered, and the authority is away")
+                self._wanted[at] = None
+                await self._progress(at)
+
     async def catch_up(self, namespace: str, key: str) -> None:
         """Have a writer of a key let those before it be settled, if they can be, for a while.
 
         So who writes a key all the time does not fill the journal faster than it empties.
         """
         at = (namespace, key)
-        guard = self._namespaces.of(namespace).authority().guard
         for _ in range(PATIENCE):
-            if self._pending.of(at) is None or not guard.passes:
+            if self._pending.of(at) is None or not self._guard(at).passes:
                 return
             if self._pending.claim(at) is None:
                 await self._progress(at)
@@ -131,6 +118,17 @@ class Replay:
             finally:
                 self._let_go(at)
             return
+
+    def _claim(self) -> At | None:
+        """A key to settle: those first that readers wait for."""
+        while self._wanted:
+            at = self._wanted.popitem()[0]
+            if self._pending.claim(at) is not None:
+                return at
+        return self._pending.claim()
+
+    def _guard(self, at: At) -> Guard:
+        return self._namespaces.of(at[0]).authority().guard
 
     async def _progress(self, at: At) -> None:
         """Until something was settled of a key that another settles, or that one stops."""
@@ -149,88 +147,21 @@ class Replay:
         while most and (waiting := self._pending.of(at)) is not None:
             most -= 1
             buffered = waiting.writes[0]
-            settled = await self._settle(space, buffered.write, final=True)
+            settled = await self._settler.settle(space, buffered.write, final=True)
             reach("replay.settle.before")
-            if settled.refused is None:
-                await self._journal.settle(buffered.sequence, settled.settlement)
+            if settled.dead is None:
+                await self._journal.settle(buffered.sequence, Settlement.APPLIED)
             else:
                 await self._journal.bury(
                     buffered.sequence,
-                    reason=settled.refused.reason,
-                    message=settled.refused.message,
+                    reason=settled.dead.reason,
+                    message=settled.dead.message,
                     now=space.authority().authority.now(),
                 )
             reach("replay.settle.after")
             self.settled[settled.settlement] += 1
             self._pending.settled(buffered)
             self._tell(at)
-
-    async def _settle(self, space: Namespace, write: Buffering, *, final: bool, overwrite: bool = False) -> _Settled:
-        """Commit it or give it up; `final`: what is given up is refused by the authority for ever."""
-        placement = space.authority()
-        reach("replay.commit.before")
-        try:
-            if placement.authority.now() - write.time > self._age_ms_max:
-                dead = Dead(reason="TOO_OLD", message=f"it waited for longer than {self._age_ms_max / 1000:g} s")
-                return await self._give_up(space, write, dead, final=final)
-            if isinstance(write.operation, Change) or overwrite:
-                await self._commit(space, write, write.operation, tentative=not final)
-                return _Settled(Settlement.APPLIED)
-            return await self._settle_put(space, placement, write, final=final)
-        except DECISIONS as exc:
-            return _Settled(Settlement.DEAD, _dead(exc))
-        finally:
-            reach("replay.commit.after")
-
-    async def _settle_put(self, space: Namespace, placement: Placement, write: Buffering, *, final: bool) -> _Settled:
-        policy, key = space.policy, write.operation.key
-        for _ in range(RACES_MAX):
-            [lookup] = (await placement.get_strong(space.name, [key], deadline=None)).lookups
-            now = placement.authority.now()
-            resolution = reconcile(
-                policy.reconcile,
-                write,
-                lookup.copy,
-                now=now,
-                sliding=policy.sliding,
-                ttl_default_ms=policy.ttl_ms,
-                value_bytes_max=policy.value_bytes_max,
-            )
-            if isinstance(resolution, Dead):
-                return await self._give_up(space, write, resolution, final=final)
-            try:
-                await self._commit(space, write, resolution.put, tentative=True)
-            except VersionConflict:
-                continue
-            return _Settled(resolution.settlement)
-        raise Unavailable("others write this key all the time")
-
-    async def _give_up(self, space: Namespace, write: Buffering, dead: Dead, *, final: bool) -> _Settled:
-        """Have the authority refuse it; if it was applied before we crashed, the authority says so."""
-        refused = (
-            Put(key=write.operation.key, value=b"", expected_version=NEVER)
-            if isinstance(write.operation, Change)
-            else replace(write.operation, expected_version=NEVER)
-        )
-        try:
-            await self._commit(space, write, refused, tentative=not final)
-        except DECISIONS:
-            return _Settled(Settlement.DEAD, dead)
-        return _Settled(Settlement.APPLIED)
-
-    async def _commit(self, space: Namespace, write: Buffering, operation: Put | Change, *, tentative: bool) -> None:
-        outcome = await space.authority().commit(
-            Write(
-                namespace=space.name,
-                operations=(operation,),
-                ttl_default_ms=space.policy.ttl_ms,
-                sliding=space.policy.sliding,
-                value_bytes_max=space.policy.value_bytes_max,
-                request=write.request,
-                tentative=tentative,
-            )
-        )
-        self._buffer.learn(outcome.copies)
 
     # ---- dead writes
 
@@ -253,8 +184,8 @@ class Replay:
                 request=WriteId(request_id=again, fingerprint=b""),
                 time=space.authority().authority.now(),
             )
-            settled = await self._settle(space, write, final=False, overwrite=overwrite)
-            if settled.refused is None:
+            settled = await self._settler.settle(space, write, final=False, overwrite=overwrite)
+            if settled.dead is None:
                 await self._journal.remove(dead.buffered.sequence)
                 count += 1
         return count
@@ -269,7 +200,3 @@ class Replay:
     def _chosen(self, sequences: Sequence[int]) -> list[DeadWrite]:
         wanted = set(sequences)
         return [dead for dead in self._journal.dead() if dead.buffered.sequence in wanted]
-
-
-def _dead(refusal: Decision) -> Dead:
-    return Dead(reason=refusal.reason, message=refusal.message)

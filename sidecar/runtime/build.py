@@ -15,7 +15,7 @@ from sidecar.core.blobs import Blobs
 from sidecar.core.bus import Bus
 from sidecar.core.cache import Cache, CacheUnavailable
 from sidecar.core.entry import Copy, Entry
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import SidecarError, StoreUnavailable
 from sidecar.core.modes import Tier
 from sidecar.core.policy import OnOutage
 from sidecar.core.ports import Ports
@@ -54,7 +54,7 @@ class Backends:
     warm: Store | None = None
     cold: Blobs | None = None
     redis: RedisClient | None = None
-    away: dict[str, str] = field(default_factory=dict)
+    away: dict[str, StoreUnavailable] = field(default_factory=dict)
     """Of each tier that could not be opened, what is wrong."""
     _opening: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -64,7 +64,7 @@ class Backends:
         wanted: list[tuple[str, Awaitable[object]]] = [(name, backend.open()) for name, backend in self._opened()]
         if self.cache is not None and self.cache.capabilities.shared:
             wanted.append(("hot", self.cache.identity()))
-        self.away.update((name, "it has not answered yet") for name, _ in wanted)
+        self.away.update((name, StoreUnavailable("it has not answered yet")) for name, _ in wanted)
         self._opening.update(loop.create_task(self._open(name, opening)) for name, opening in wanted)
         if self._opening:
             done, _ = await asyncio.wait(self._opening, timeout=OPEN_WAIT_S)
@@ -87,10 +87,13 @@ class Backends:
             await opening
         except SidecarError as exc:
             log.error("tiers.%s can't be opened: %s", name, exc.message, extra={"reason": exc.reason})  # noqa: TRY400  # the message says all
-            self.away[name] = exc.message
+            if isinstance(exc, StoreUnavailable):
+                self.away[name] = exc
+            else:
+                self.away.pop(name)  # each call is told what is wrong
         except CacheUnavailable as exc:
             log.error("tiers.%s can't be reached: %s", name, exc)  # noqa: TRY400  # the message says all
-            self.away[name] = str(exc)
+            self.away[name] = StoreUnavailable(str(exc))
         else:
             self.away.pop(name, None)
 

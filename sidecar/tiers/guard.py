@@ -57,6 +57,7 @@ class Guard:
         self._probe = probe
         self._monotonic = ports.clock.monotonic
         self._budget = RetryBudget()
+        self._reason = StoreUnavailable.default_reason
         self._under_way = 0
         self._waiting: deque[Signal] = deque()
 
@@ -106,7 +107,7 @@ class Guard:
             await self._probe()
             good = True
         except _FAILURES as exc:
-            self.stats.failed(exc)
+            self._failure(exc)
         except SidecarError:
             good = True  # an answer, if not a pleasant one
         finally:
@@ -115,9 +116,9 @@ class Guard:
             self.stats.succeeded(0.0)
         return False
 
-    def trip(self, error: str) -> None:
+    def trip(self, error: StoreUnavailable) -> None:
         """It is known that the backend is away."""
-        self.stats.failed(StoreUnavailable(error))
+        self._failure(error)
         self.breaker.trip(self._monotonic())
         self._dismiss()
 
@@ -141,7 +142,7 @@ class Guard:
     def _tell(self, exc: BaseException, began_s: float) -> None:
         """What an error says about the backend."""
         if isinstance(exc, (*_FAILURES, StoreCorrupt)):
-            self.stats.failed(exc)
+            self._failure(exc)
             if not isinstance(exc, StoreCorrupt):  # that is told as it is, each time
                 self._failed(began_s)
         elif isinstance(exc, DeadlineExceeded):
@@ -151,6 +152,10 @@ class Guard:
         elif self._monotonic() - began_s >= ABANDONED_S:
             # The caller's time ended, or its connection did, before the backend's own bound was reached.
             self._failed(began_s)
+
+    def _failure(self, exc: BaseException) -> None:
+        self.stats.failed(exc)
+        self._reason = exc.reason if isinstance(exc, StoreUnavailable) else StoreUnavailable.default_reason
 
     def _answered(self, began_s: float) -> None:
         now = self._monotonic()
@@ -171,7 +176,8 @@ class Guard:
         """Whether a call begins now. Raises StoreUnavailable where none does."""
         if not self.breaker.passes:
             self.stats.rejected += 1
-            raise StoreUnavailable(f"{self._name} is away and not asked for now: {self.stats.last_error}")
+            said = f"{self._name} is away and not asked for now: {self.stats.last_error}"
+            raise StoreUnavailable(said, reason=self._reason)
         if self._under_way >= self._allowed(now):
             return False
         self._under_way += 1

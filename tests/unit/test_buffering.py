@@ -274,8 +274,44 @@ async def test_what_needs_the_authority_settles_the_key_first(one: Sidecar) -> N
     assert one.replay.depth == 1
     await one.heal()
 
-    assert await one.value(REJECT, strong=True) == b"mine"
+    strong = asyncio.create_task(one.value(REJECT, strong=True))
+    await asyncio.sleep(0)
+    assert not strong.done()
+    assert await one.replay.one()
+    assert await strong == b"mine"
+
+
+async def test_readers_wait_for_their_key_before_others(one: Sidecar) -> None:
+    one.cut()
+    for number in range(20):
+        await one.put(REJECT, b"value", key=f"{number}")
+    await one.heal()
+    strong = asyncio.create_task(one.value(REJECT, strong=True, key="15"))
+    await asyncio.sleep(0)
+    await one.replay.one()
+
+    assert await strong == b"value"
+    assert one.replay.depth == 19
+
+
+async def test_a_reader_that_goes_away_stops_no_settlement(one: Sidecar) -> None:
+    gate = asyncio.Event()
+    one.journal._sync = gate.wait  # type: ignore[assignment]  # waits, as a disk does
+    one.cut()
+    gate.set()
+    await one.write(MERGE, Change(key="key", change=MergePatch(patch={"b": 2})))
+    await one.heal()
+    gate.clear()
+    strong = asyncio.create_task(one.read(MERGE, strong=True))
+    settling = asyncio.create_task(one.replay.one())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    strong.cancel()
+    gate.set()
+
+    assert await settling
     assert one.replay.depth == 0
+    assert one.dead_reasons() == ["KEY_NOT_FOUND"]
 
 
 async def test_a_prefix_is_deleted_with_what_was_waiting_under_it(one: Sidecar) -> None:
@@ -295,12 +331,10 @@ async def test_a_key_that_is_being_settled_is_waited_for(one: Sidecar) -> None:
     await one.heal()
     assert one.replay._pending.claim() == (MERGE, "key")
     assert not await one.replay.one()
-    strong = asyncio.create_task(one.value(MERGE, strong=True))
     writer = asyncio.create_task(one.write(MERGE, appending(2)))
     await asyncio.sleep(0)
     one.replay._let_go((MERGE, "key"))
 
-    assert await strong in {b"[1]", b"[1,2]"}
     assert (await writer).durability is COMMITTED
 
 
@@ -384,29 +418,6 @@ async def test_concurrent_writes_of_a_key_are_kept_one_after_the_other(one: Side
     assert seen is not None
     assert sorted(json.loads(seen)) == list(range(20))
     assert await one.value(MERGE) == seen
-
-
-async def test_dead_writes_are_redriven_overwriting_or_discarded(one: Sidecar, other: Sidecar) -> None:
-    for key in ("a", "b", "c"):
-        await one.put(REJECT, b"base", key=key)
-    one.cut()
-    for key in ("a", "b", "c"):
-        await one.put(REJECT, b"mine", key=key)
-        await other.put(REJECT, b"theirs", key=key)
-    await one.settle()
-    a, b, c = (dead.buffered.sequence for dead in one.replay.dead())
-
-    assert await one.replay.redrive([a], overwrite=False) == 0
-    assert await one.replay.redrive([a, 99], overwrite=True) == 1
-    assert await one.replay.discard([b]) == 1
-    assert [dead.buffered.sequence for dead in one.replay.dead()] == [c]
-    assert [await one.value(REJECT, strong=True, key=key) for key in ("a", "b", "c")] == [b"mine", b"theirs", b"theirs"]
-    version = (await one.read(REJECT, strong=True, key="c")).entry
-    assert version is not None
-    await other.engine.writes.write(REJECT, (Remove(key="c"),), needs_authority=True)
-    await other.put(REJECT, b"base", key="c")  # as it was when the dead write was made
-    assert await one.replay.redrive([c], overwrite=False) == 1
-    assert await one.value(REJECT, strong=True, key="c") == b"mine"
 
 
 async def test_the_conflict_of_a_write_with_the_key_gone(one: Sidecar, other: Sidecar) -> None:

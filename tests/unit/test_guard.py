@@ -146,7 +146,7 @@ async def test_a_retry_that_wrote_nothing_leaves_the_first_attempt_unknown(ports
 async def test_it_heals_by_probes_and_not_by_callers(ports: ManualPorts) -> None:
     probe = Backend(ports.clock, AWAY, "there")
     subject = guard(ports, probe)
-    subject.trip("it was known")
+    subject.trip(StoreUnavailable("it was known"))
     for _ in range(100):
         ports.clock.advance(100)
         await subject.probe()
@@ -192,7 +192,7 @@ async def test_who_waits_hears_at_once_when_it_opens(ports: ManualPorts) -> None
     await asyncio.sleep(0)
     waiting = asyncio.create_task(subject.call(hangs))
     await asyncio.sleep(0)
-    subject.trip("away")
+    subject.trip(StoreUnavailable("away"))
     with pytest.raises(StoreUnavailable):
         await waiting
     gate.set()
@@ -219,7 +219,7 @@ async def test_the_line_is_bounded(ports: ManualPorts, monkeypatch: pytest.Monke
 async def test_after_an_outage_it_is_let_through_slowly(ports: ManualPorts) -> None:
     subject = guard(ports, slow_s=100.0)
     subject.calls_max = 100
-    subject.trip("away")
+    subject.trip(StoreUnavailable("away"))
     while not subject.passes:
         ports.clock.advance(100)
         await subject.probe()

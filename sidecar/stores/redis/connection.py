@@ -98,7 +98,9 @@ class Connection(asyncio.Protocol):
         self._end(why)
 
     def _send(self, data: bytes, waiting: Waiting) -> None:
-        assert self.usable, "a connection that was lost or retired is given a command"
+        if not self.usable:
+            # It was lost between being found and this: nothing was sent.
+            raise RedisUnavailable(f"the connection to {self.endpoint} was lost")
         self._waiting.append(waiting)
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check_time)

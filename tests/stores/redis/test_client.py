@@ -19,6 +19,7 @@ from sidecar.stores.redis.client import (
     Script,
     load_script,
 )
+from sidecar.stores.redis.connection import Connection
 from sidecar.stores.redis.target import Topology
 from tests.stores.redis.support import client_of, hesitant_proxy, new_prefix
 
@@ -260,3 +261,22 @@ async def test_a_caller_that_goes_away_while_connecting_takes_nobody_along() -> 
         first.cancel()
 
         assert await second == [None]
+
+
+async def test_a_connection_that_is_lost_as_soon_as_it_was_opened_is_told_as_unavailable(valkey: RedisClient) -> None:
+    at = valkey._node
+    assert at is not None
+    open_one = at._open_one
+
+    async def lost() -> Connection:
+        connection = await open_one()
+        connection.abort("the server hung up")
+        return connection
+
+    at._open_one = lost
+    for _ in range(2):
+        with pytest.raises(RedisUnavailable):
+            await valkey.mget([b"key"])
+    at._open_one = open_one
+
+    assert await valkey.mget([b"nothing"]) == [None]
