@@ -22,7 +22,7 @@ from sidecar.engine.settling import Settler
 from sidecar.tiers.guard import Guard
 
 PATIENCE = 64
-"""Writes of its key that a writer waits for at most, before its own is kept behind those that are left."""
+"""Writes of a key that are settled in one go, and that a writer waits for before its own is kept behind the others."""
 
 _NOT_NOW = (Unavailable, LimitExceeded, OutcomeUnknown, DeadlineExceeded)
 
@@ -69,7 +69,7 @@ class Replay:
         try:
             if not self._guard(at).passes:
                 return False
-            await self._settle_key(at)
+            await self._settle_key(at, most=PATIENCE)  # a stop waits for it
         except _NOT_NOW:
             return False  # told by the tier's own figures; it is tried again
         finally:

@@ -64,6 +64,20 @@ def unknown_told_as_unavailable() -> None:
 
 
 @defect
+def replays_without_request_id() -> None:
+    from sidecar.engine.settling import Settler
+
+    def wrapper(settle: Any) -> Any:
+        async def planted(self: Any, space: Any, write: Any, **options: Any) -> Any:
+            fresh = replace(write.request, request_id=os.urandom(8).hex())
+            return await settle(self, space, replace(write, request=fresh), **options)
+
+        return planted
+
+    _wrap(Settler, "settle", wrapper)
+
+
+@defect
 def request_ids_ignored() -> None:
     from sidecar.stores.postgres.store import PostgresStore
 

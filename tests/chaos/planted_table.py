@@ -61,6 +61,14 @@ TABLE = (
         took=50,
     ),
     Planted(
+        name="replays-without-request-id",
+        what="a buffered write is settled under a new id: it may have been committed before its reply was lost",
+        verdict="a request",
+        faults=LOST,
+        seconds=20,
+        took=0,
+    ),
+    Planted(
         name="cas-on-absent-succeeds",
         what="a compare-and-set of a key that is gone matches any version",
         verdict="not linearizable",

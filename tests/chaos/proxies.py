@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from random import Random
@@ -157,6 +157,7 @@ class _Link:
         self._server: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self._free_at = {UP: 0.0, DOWN: 0.0}
+        self._delayed: dict[str, deque[bytes]] = {UP: deque(), DOWN: deque()}
         self._loop = asyncio.get_running_loop()
         proxy.links.add(self)
 
@@ -179,7 +180,7 @@ class _Link:
             self.reset()
             return
         now = self._loop.time()
-        if rule.timed or self._free_at[direction] > now:
+        if rule.timed or self._delayed[direction]:
             self._later(direction, data, rule, now)
         else:
             self._write(direction, data)
@@ -196,7 +197,12 @@ class _Link:
         arrival = max(begin, now + max(0.0, rule.delay_s + self.proxy.random.uniform(-1, 1) * rule.jitter_s))
         self._free_at[direction] = arrival
         self.proxy.seen["bytes delayed"] += len(data)
-        self._loop.call_at(arrival, self._write, direction, data)
+        # Not with its data: timers of one millisecond may come in any order, and the bytes of a stream may not.
+        self._delayed[direction].append(data)
+        self._loop.call_at(arrival, self._write_next, direction)
+
+    def _write_next(self, direction: str) -> None:
+        self._write(direction, self._delayed[direction].popleft())
 
     def _write(self, direction: str, data: bytes) -> None:
         if direction == UP and self._server is None and self._client is not None:

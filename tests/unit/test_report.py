@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.breaker import BreakerState
+from sidecar.core.errors import StoreUnavailable
 from sidecar.core.limits import Limits
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.core.policy import PolicyTable
@@ -60,7 +61,7 @@ async def test_status_has_the_breaker_before_each_tier(tmp_path: Path) -> None:
     hot, warm = made.report.status().tiers
     assert (hot.breaker, warm.breaker) == (pb.BREAKER_STATE_CLOSED, pb.BREAKER_STATE_CLOSED)
 
-    made.warm.guard.trip("refused")
+    made.warm.guard.trip(StoreUnavailable("refused"))
     hot, warm = made.report.status().tiers
     assert (hot.breaker, warm.breaker) == (pb.BREAKER_STATE_CLOSED, pb.BREAKER_STATE_OPEN)
     assert (warm.state, warm.last_error) == (pb.TIER_STATE_DOWN, "refused")
@@ -108,7 +109,7 @@ async def test_ready_tells_mode_tiers_and_journal_and_is_ready_with_tiers_down(t
         {"mode": "NORMAL", "draining": False, "tiers": {"hot": "unknown", "warm": "up"}, "journal_depth": 12},
     )
 
-    made.warm.guard.trip("refused")
+    made.warm.guard.trip(StoreUnavailable("refused"))
     ready, detail = made.report.ready()
     assert ready
     assert json.loads(detail)["tiers"] == {"hot": "unknown", "warm": "down"}

@@ -92,6 +92,9 @@ class RedisCache:
             self._client.disconnect()
             await self._delete([exc.name])
             raise CacheUnavailable(f"{exc}, and was dropped") from exc
+        except TypeError as exc:
+            self._client.disconnect()
+            raise CacheUnavailable("Redis answered something else than what was asked for") from exc
         return answers
 
     async def _leased(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -172,6 +173,27 @@ async def test_a_copy_of_another_key_does_not_verify() -> None:
             await cache.get("one")
         assert await cache.lease("one")
         assert await cache.held("other") == entry(key="other", value=b"other")
+
+
+async def test_a_reply_of_another_kind_is_no_copy_and_its_connection_is_not_believed() -> None:
+    async with cache_of(shared(Valkey).url) as cache:
+        await cache.hold(entry())
+        client: Any = cache.cache._client  # type: ignore[attr-defined]  # the adapter's own
+        connection = client._node and client._node.ready()
+        assert connection is not None
+        read = client.read
+
+        async def out_of_step(names: Sequence[bytes]) -> Any:
+            _, processes = await read(names)
+            return [1], processes
+
+        client.read = out_of_step  # what a connection that lost count brings
+        with pytest.raises(CacheUnavailable, match="something else"):
+            await cache.get()
+        client.read = read
+
+        assert not connection.usable
+        assert await cache.held("key") == entry()
 
 
 async def test_a_copy_with_a_wrong_bit_is_dropped() -> None:
