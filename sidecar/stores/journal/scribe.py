@@ -55,7 +55,8 @@ class Scribe:
         self._owed: list[Settled] = []
         self._failing = False
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="journal")
+        # Who ends without closing loses nothing that was acknowledged, and need not wait for this.
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
     # On the event loop.
