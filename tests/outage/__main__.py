@@ -45,7 +45,7 @@ def flaps(flaps: int, period: float) -> None:
 
 
 @main.command()
-@click.option("--seconds", default=30.0, show_default=True)
+@click.option("--seconds", default=15.0, show_default=True)
 def sessions(seconds: float) -> None:
     """Sessions that append to one conversation through an outage."""
     with tempfile.TemporaryDirectory() as directory, Deployment(Path(directory), seed=1) as deployment:

@@ -13,7 +13,7 @@ from tests.chaos.deployment import Deployment
 
 SESSIONS = 16
 CALL_S = 2.0
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 KEY = "conversation"
 _PAUSE = threading.Event()
 
