@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -17,29 +16,9 @@ from sidecar.tiers.placement import Placement
 from sidecar.tiers.repair import Repairer
 from tests.support.clock import ManualClock
 from tests.support.factories import NAMESPACE, write
+from tests.support.ports import ManualPorts
 
 KEY = "key"
-
-
-class Ports:
-    """Ports on a clock of the test's."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self._tokens = 0
-
-    def signal(self) -> asyncio.Event:
-        return asyncio.Event()
-
-    def token(self) -> str:
-        self._tokens += 1
-        return f"{id(self)}-{self._tokens}"
-
-    def random(self) -> float:
-        return 0.5
-
-    async def sleep(self, seconds: float) -> None:
-        self.clock.advance(int(seconds * 1000))
 
 
 class Fleet:
@@ -51,9 +30,9 @@ class Fleet:
         self.cache = MemoryCache(bytes_max=1 << 20, identity="a", shared=True)
 
     def daemon(self) -> Repairer:
-        ports = Ports(self.clock)
-        placement = Placement(self.store, tier=Tier.WARM, ports=ports, cache=self.cache)  # type: ignore[arg-type]
-        return Repairer(placement, ports)  # type: ignore[arg-type]
+        ports = ManualPorts(self.clock)
+        placement = Placement(self.store, tier=Tier.WARM, ports=ports, cache=self.cache)
+        return Repairer(placement, ports)
 
     async def put_untold(self, value: bytes) -> None:
         """A writer that dies before it tells the cache."""
