@@ -65,8 +65,8 @@ TABLE = (
         what="a buffered write is settled under a new id: it may have been committed before its reply was lost",
         verdict="not linearizable",
         faults=("link-replies-vanish", "postgres-loses-replies"),
-        seconds=30,
-        took=52,
+        seconds=60,
+        took=116,
     ),
     Planted(
         name="cas-on-absent-succeeds",
