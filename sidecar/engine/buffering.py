@@ -38,10 +38,6 @@ class Known(Protocol):
         """Know it, or not."""
         ...
 
-    def drop(self, at: At) -> None:
-        """Forget."""
-        ...
-
 
 class Buffer:
     """The journal of a daemon, and what its readers and writers have to know of it. `load` it before use."""

@@ -90,7 +90,7 @@ class Backends:
             if isinstance(exc, StoreUnavailable):
                 self.away[name] = exc
             else:
-                self.away.pop(name)  # each call is told what is wrong
+                self.away.pop(name, None)  # each call is told what is wrong
         except CacheUnavailable as exc:
             log.error("tiers.%s can't be reached: %s", name, exc)  # noqa: TRY400  # the message says all
             self.away[name] = StoreUnavailable(str(exc))
@@ -191,8 +191,8 @@ async def buffer(settings: Settings, ports: Ports) -> Buffer | None:
     from sidecar.stores.journal import FileJournal  # noqa: PLC0415
     from sidecar.stores.memory.tinylfu import TinyLfuMap  # noqa: PLC0415
 
-    directory = settings.data_dir / "journal"
-    buffers = any(settings.policy_table().of(name).on_outage is OnOutage.BUFFER for name in settings.namespaces)
+    directory, policies = settings.data_dir / "journal", settings.policy_table()
+    buffers = any(policies.of(name).on_outage is OnOutage.BUFFER for name in settings.namespaces)
     if not buffers and not directory.exists():
         return None
 

@@ -43,7 +43,9 @@ class CacheSide:
         if generation is None:
             return {}
         leases = await self._asked(lambda: self.backend.lease(namespace, keys, generation=generation, now=now))
-        return {key: lease for key, lease in zip(keys, leases or (), strict=False) if lease is not None}
+        if leases is None:
+            return {}
+        return {key: lease for key, lease in zip(keys, leases, strict=True) if lease is not None}
 
     async def fill(self, namespace: str, fills: Sequence[Fill], *, now: int) -> bool:
         """Store under leases; whether all of them still held."""

@@ -11,7 +11,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -34,12 +34,10 @@ _PAUSE = threading.Event()
 
 @dataclass(slots=True)
 class Run:
-    """A daemon with a place armed, the answers so far, and whether it died."""
+    """A daemon with a place armed, and how often it died."""
 
     daemon: DaemonProcess
     namespace: str
-    told: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By request id: version and durability of the first answer."""
     deaths: int = 0
 
     def revive(self) -> None:

@@ -34,9 +34,6 @@ class Known(dict[tuple[str, str], Copy]):
     def put(self, at: tuple[str, str], held: Copy) -> None:
         self[at] = held
 
-    def drop(self, at: tuple[str, str]) -> None:
-        self.pop(at, None)
-
 
 class Link:
     """The way to the shared store: may be cut, or lose the replies of commits."""
