@@ -138,6 +138,16 @@ class DataLoss(SidecarError):
     default_reason = "ENTRY_CORRUPT"
 
 
+class ValueAway(Unavailable):
+    """The value that is to be changed in place is in the cold tier: it has to come back first. Nothing was written."""
+
+    default_reason = "VALUE_AWAY"
+
+    def __init__(self, key: str) -> None:
+        super().__init__("the value is in the cold tier; nothing was written, try again", metadata={"key": key})
+        self.key = key
+
+
 class StoreCorrupt(DataLoss):
     """The authority's own files do not verify."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sidecar.core.errors import InvalidRequest
+from sidecar.core.marks import MARK
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DAY_MS = 24 * 3_600_000
@@ -131,6 +132,12 @@ def check_labels(labels: Mapping[str, str], limits: Limits) -> None:
             f"{len(labels)} labels, at most {limits.labels_max} are allowed", reason="LABELS_INVALID", field="labels"
         )
     for name, value in labels.items():
+        if name.startswith(MARK):
+            raise InvalidRequest(
+                "a label's key begins with a control character that is the daemon's own",
+                reason="LABELS_INVALID",
+                field="labels",
+            )
         if not 0 < len(name.encode()) <= limits.label_key_bytes_max:
             raise InvalidRequest(
                 f"a label's key has 1 to {limits.label_key_bytes_max} bytes", reason="LABELS_INVALID", field="labels"

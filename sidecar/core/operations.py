@@ -9,17 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from sidecar.core import merge
+from sidecar.core import checkpoints, marks, merge
 from sidecar.core.entry import Copy, Entry, Tombstone, epoch_of, live
-from sidecar.core.errors import FailedPrecondition, InvalidRequest, SidecarError, VersionConflict
+from sidecar.core.errors import FailedPrecondition, InvalidRequest, SidecarError, ValueAway, VersionConflict
 from sidecar.core.expiry import expire_time, touched_expire_time
+from sidecar.core.ledger import LEDGER
 
 JSON_CONTENT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """Write a value. `expected_version` None: whatever is there; 0: only if absent."""
+    """Write a value. `expected_version` None: whatever is there; 0: only if absent. `marks`: see `core/marks.py`."""
 
     key: str
     value: bytes
@@ -28,6 +29,7 @@ class Put:
     labels: Mapping[str, str] = field(default_factory=dict)
     ttl_ms: int | None = None
     expected_version: int | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +77,27 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Only a condition: the key has this version (0: it is absent)."""
+    """Only a condition: the key has this version (0: it is absent). `ledger`: a key of the daemon's own rows."""
 
     key: str
     expected_version: int
+    ledger: bool = False
 
 
-Operation = Put | Remove | Change | Check
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relocate:
+    """Keep a value elsewhere, under the same version: nothing has changed for anybody, so nobody is told.
+
+    `value` is what the row holds from now on; of the marks BLOB and WOKEN, it has those in `marks`.
+    """
+
+    key: str
+    expected_version: int
+    value: bytes
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+Operation = Put | Remove | Change | Check | Relocate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +115,7 @@ class Write:
     `deadline` is a monotonic instant in seconds: a store that has not begun by then refuses (DeadlineExceeded).
     `transaction`: the caller thinks of operations, however few, so a refusal names the one that met it.
     `tentative`: a refusal is not kept under the request id, because the caller will try another way under it.
+    `checkpoint_every`: each that many changes of a key make a checkpoint of it in the same commit; 0: none.
     """
 
     namespace: str
@@ -110,6 +127,11 @@ class Write:
     request: WriteId | None = None
     deadline: float | None = None
     tentative: bool = False
+    checkpoint_every: int = 0
+
+    def scope(self, operation: Operation) -> str:
+        """The namespace of an operation's key."""
+        return LEDGER if type(operation) is Check and operation.ledger else self.namespace
 
     def name_operation(self, index: int, error: SidecarError) -> None:
         """Put the index of the operation that was refused into the error's metadata, where a caller can use it."""
@@ -129,10 +151,14 @@ class OperationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What a store has to persist, and what the caller hears."""
+    """What a store has to persist, and what the caller hears.
+
+    `quiet` is stored in the same commit and told to nobody: no change row, no cache. None of it needs a version drawn.
+    """
 
     copies: tuple[Copy, ...]
     results: tuple[OperationResult, ...]
+    quiet: tuple[Entry, ...] = ()
 
 
 def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, version: int) -> Decided:
@@ -141,6 +167,7 @@ def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, versio
     `version` is the one that all its changes get; it is greater than every version in `current`.
     """
     copies: list[Copy] = []
+    quiet: list[Entry] = []
     results: list[OperationResult] = []
     for index, operation in enumerate(write.operations):
         try:
@@ -148,10 +175,15 @@ def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, versio
         except SidecarError as exc:
             write.name_operation(index, exc)
             raise
-        if copy is not None:
+        if type(operation) is Relocate:
+            assert isinstance(copy, Entry), "what is relocated is there"
+            quiet.append(copy)
+        elif copy is not None:
             copies.append(copy)
+            if write.checkpoint_every and isinstance(copy, Entry):
+                quiet += _automatic_checkpoint(copy, write.checkpoint_every, now)
         results.append(result)
-    return Decided(copies=tuple(copies), results=tuple(results))
+    return Decided(copies=tuple(copies), results=tuple(results), quiet=tuple(quiet))
 
 
 def _decide_one(
@@ -178,8 +210,14 @@ def _decide_one(
         case Check():
             _guard(operation.key, operation.expected_version, entry, version)
             return None, OperationResult(found=entry is not None, version=0)
+        case Relocate():
+            return _relocate(operation, entry, version), OperationResult(found=True, version=0)
         case _:
             assert_never(operation)
+
+
+def _automatic_checkpoint(entry: Entry, every: int, now: int) -> tuple[Entry, ...]:
+    return checkpoints.automatic(entry, now=now) if marks.updates_of(entry) % every == 0 else ()
 
 
 def _guard(key: str, expected: int | None, entry: Entry | None, version: int) -> None:
@@ -210,13 +248,34 @@ def _put(write: Write, operation: Put, entry: Entry | None, now: int, version: i
         ttl_ms=ttl,
         content_type=operation.content_type,
         schema_version=operation.schema_version,
-        labels=operation.labels,
+        labels=_labels(write, entry, operation.labels, operation.marks),
     )
+
+
+def _labels(
+    write: Write, before: Entry | None, labels: Mapping[str, str], given: Mapping[str, str]
+) -> Mapping[str, str]:
+    """The labels of a new value, with the marks that it inherits and those that it is given."""
+    inherited = marks.carried(before)
+    if not (inherited or given or write.checkpoint_every):
+        return labels
+    counted = {marks.UPDATES: str(marks.updates_of(before) + 1)} if write.checkpoint_every else {}
+    return {**labels, **inherited, **counted, **given}
+
+
+def _relocate(operation: Relocate, entry: Entry | None, version: int) -> Entry:
+    _guard(operation.key, operation.expected_version, entry, version)
+    if entry is None:
+        raise VersionConflict(key=operation.key, expected_version=operation.expected_version, current_version=0)
+    kept = {name: text for name, text in entry.labels.items() if name not in (marks.BLOB, marks.WOKEN)}
+    return entry._replace(value=operation.value, labels={**kept, **operation.marks})
 
 
 def _change(write: Write, operation: Change, entry: Entry | None, now: int, version: int) -> Entry:
     if entry is None and not operation.create:
         raise FailedPrecondition("there is no entry to update; set `create` to begin one", reason="KEY_NOT_FOUND")
+    if entry is not None and marks.BLOB in entry.labels:
+        raise ValueAway(operation.key)
     value = _changed_value(operation.change, None if entry is None else entry.value)
     if len(value) > write.value_bytes_max:
         raise InvalidRequest(
@@ -230,7 +289,10 @@ def _change(write: Write, operation: Change, entry: Entry | None, now: int, vers
     end, ttl = entry.expire_time, entry.ttl_ms
     if operation.ttl_ms is not None or write.sliding:
         end, ttl = touched_expire_time(entry, now, ttl_ms=operation.ttl_ms, extend_only=False)
-    return entry._replace(value=value, version=version, update_time=now, expire_time=end, ttl_ms=ttl)
+    labels = entry.labels
+    if write.checkpoint_every:
+        labels = {**labels, marks.UPDATES: str(marks.updates_of(entry) + 1)}
+    return entry._replace(value=value, version=version, update_time=now, expire_time=end, ttl_ms=ttl, labels=labels)
 
 
 def _changed_value(change: MergePatch | Append | Increment, value: bytes | None) -> bytes:

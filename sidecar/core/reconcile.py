@@ -15,6 +15,7 @@ from sidecar.core import three_way
 from sidecar.core.entry import Copy, Entry, Tombstone, live
 from sidecar.core.hlc import entry_hlc, hlc_label, hlc_of
 from sidecar.core.journal import Base, Buffering, Settlement
+from sidecar.core.marks import callers_labels
 from sidecar.core.operations import Put
 from sidecar.core.policy import Reconcile
 
@@ -169,7 +170,7 @@ def _merge(write: Buffering, put: Put, entry: Entry, ends: _Ends, value_bytes_ma
         message = f"merged, the value has {len(value)} bytes, at most {value_bytes_max} are allowed"
         return Dead(reason="VALUE_TOO_LARGE", message=message)
     hlc = max(write.hlc, entry_hlc(entry))
-    merged = replace(put, value=value, labels={**entry.labels, **put.labels}, ttl_ms=ends.later(entry))
+    merged = replace(put, value=value, labels={**callers_labels(entry.labels), **put.labels}, ttl_ms=ends.later(entry))
     return Commit(put=_labelled(merged, hlc), settlement=Settlement.MERGED)
 
 

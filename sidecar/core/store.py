@@ -41,6 +41,10 @@ class StoreCapabilities:
     """Committed changes are told in commit order, each once."""
     value_bytes_max: int | None = None
     """The largest value the backend takes, where it has a bound of its own."""
+    quiet: bool = True
+    """A commit can store rows that nobody is told of: checkpoints made by it, and values that move to cold and back."""
+    snapshots: bool = True
+    """A page of a scan shows one moment; else each of its entries one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

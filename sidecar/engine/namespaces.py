@@ -30,6 +30,12 @@ class Namespace:
         """Whether an outage's writes are kept for the authority."""
         return self.policy.on_outage is OnOutage.BUFFER
 
+    @property
+    def checkpoint_every(self) -> int:
+        """After how many changes of a key its checkpoint is made in the same commit; 0: never."""
+        quiet = self.placement is not None and self.placement.authority.capabilities.quiet
+        return self.policy.checkpoint.every if quiet else 0
+
     def authority(self) -> Placement:
         """The placement; PASSTHROUGH if there is none."""
         if self.placement is None:

@@ -111,6 +111,7 @@ class Settler:
                 value_bytes_max=space.policy.value_bytes_max,
                 request=write.request,
                 tentative=tentative,
+                checkpoint_every=space.checkpoint_every,
             )
         )
         self._learn(outcome.copies)

@@ -68,6 +68,7 @@ class Writes:
             value_bytes_max=space.policy.value_bytes_max,
             request=request,
             deadline=deadline,
+            checkpoint_every=space.checkpoint_every,
         )
         for index, operation in enumerate(operations):
             try:

@@ -14,6 +14,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from sidecar.core.entry import Entry
 from sidecar.core.errors import InvalidRequest, Unsupported
+from sidecar.core.marks import callers_labels
 from sidecar.core.merge import parse_request_json
 from sidecar.core.operations import (
     Append,
@@ -71,7 +72,7 @@ def entry(value: Entry) -> types_pb2.Entry:
     if value.expire_time is not None:
         _set_time(message.expire_time, value.expire_time)
     if value.labels:
-        message.labels.update(value.labels)
+        message.labels.update(callers_labels(value.labels))
     return message
 
 

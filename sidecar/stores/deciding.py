@@ -72,9 +72,10 @@ class Group(ABC):
             raise
         version = transaction.draw() if decided.copies else 0
         namespace = write.namespace.encode()
+        for copy in (*decided.copies, *decided.quiet):
+            self._states.setdefault(copy.namespace, {})[copy.key] = copy
+            self._dirty[copy.namespace, copy.key] = copy
         for copy in decided.copies:
-            states[copy.key] = copy
-            self._dirty[write.namespace, copy.key] = copy
             kind = ChangeKind.PUT if type(copy) is Entry else ChangeKind.DELETE
             transaction.announce(namespace, copy.key.encode(), version, kind)
         outcome = Outcome(version=version, results=decided.results, copies=decided.copies)
@@ -86,9 +87,12 @@ class Group(ABC):
             self._recorded[write.namespace, write.request.request_id] = (write.request, recorded)
 
     def _states_of(self, write: Write) -> dict[str, Copy | None]:
-        """The states of a namespace, with all that the write names in them. Raises DataLoss."""
-        states = self._states.setdefault(write.namespace, {})
+        """The states of all that the write names. Raises DataLoss."""
+        named: dict[str, Copy | None] = {}
         for operation in write.operations:
+            scope = write.scope(operation)
+            states = self._states.setdefault(scope, {})
             if operation.key not in states:
-                states[operation.key] = self._stored(write.namespace, operation.key)
-        return states
+                states[operation.key] = self._stored(scope, operation.key)
+            named[operation.key] = states[operation.key]
+        return named

@@ -16,6 +16,7 @@ from sidecar.core.cache import CacheUnavailable
 from sidecar.core.entry import Tombstone
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.failpoints import reach
+from sidecar.core.ledger import LEDGER
 from sidecar.core.ports import Ports
 from sidecar.core.store import ChangeKind, ChangePage, ChangeRow
 from sidecar.tiers.placement import Placement
@@ -98,6 +99,8 @@ class Repairer:
         """Tell every namespace's changes, also when some of the cache's servers hear nothing; then raise StoreUnavailable."""
         by_namespace: dict[str, list[ChangeRow]] = {}
         for change in page.changes:
+            if change.namespace == LEDGER:
+                continue  # never cached
             by_namespace.setdefault(change.namespace, []).append(change)
         failure: StoreUnavailable | None = None
         for namespace, changes in by_namespace.items():

@@ -22,6 +22,8 @@ from sidecar.stores.dynamodb.transactions import ACTIONS_MAX
 
 OPERATIONS_MAX = ACTIONS_MAX - 2
 """Of a write: a change item and a request id go with it."""
+CHECKPOINT_ROWS = 4
+"""What an automatic checkpoint adds to an operation."""
 GROUPS_MAX = 8
 """Transactions under way."""
 GROUP_BYTES_MAX = 1 << 20
@@ -71,8 +73,8 @@ class Committer:
         work = _Work(
             write,
             loop.create_future(),
-            frozenset((write.namespace, operation.key) for operation in write.operations),
-            len(write.operations) + (write.request is not None),
+            frozenset((write.scope(operation), operation.key) for operation in write.operations),
+            len(write.operations) * (1 + bool(write.checkpoint_every) * CHECKPOINT_ROWS) + (write.request is not None),
             size,
         )
         self._waiting.append(work)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.core.entry import SEQUENCE_MASK, Copy, Entry, version_of
 from sidecar.core.errors import DECISIONS, DeadlineExceeded, Decision, SidecarError
-from sidecar.core.operations import Change, Operation, Put, Write, WriteId, decide
+from sidecar.core.operations import Change, Operation, Put, Relocate, Write, WriteId, decide
 from sidecar.core.store import ChangeKind, ChangeRow, Outcome, request_id_reused
 from sidecar.stores import records
 from sidecar.stores.dynamodb import items, requests
@@ -147,7 +147,8 @@ class Plan:
             if not write.tentative:
                 self._record(write, exc)
             raise
-        changed = _Changed(self._names, decided.copies)
+        stored = (*decided.copies, *decided.quiet)
+        changed = _Changed(self._names, stored)
         outcome = Outcome(version=version if decided.copies else 0, results=decided.results, copies=decided.copies)
         self._record(write, outcome)
         self.versions_used += bool(decided.copies)
@@ -155,13 +156,14 @@ class Plan:
         for where in changed.items:
             self._outsourced.pop(where, None)
         self._outsourced |= changed.outsourced
+        for copy in stored:
+            self._states[copy.namespace, copy.key] = copy
         for copy in decided.copies:
-            self._states[write.namespace, copy.key] = copy
             kind = ChangeKind.PUT if type(copy) is Entry else ChangeKind.DELETE
             self.changes.append(ChangeRow(namespace=write.namespace, key=copy.key, version=version, kind=kind))
         if len(write.operations) > 1 or write.request is not None:
             # All that it was decided by holds in one moment: that of the transaction.
-            self._checked |= dict.fromkeys((write.namespace, operation.key) for operation in write.operations)
+            self._checked |= dict.fromkeys((write.scope(operation), operation.key) for operation in write.operations)
         return outcome
 
     def _record(self, write: Write, recorded: Outcome | Decision) -> None:
@@ -175,8 +177,8 @@ class Plan:
 
     def _state(self, write: Write, operation: Operation) -> Copy | None:
         """What a key is when it is a write's turn. Raises DataLoss, VALUE_TOO_LARGE."""
-        where = write.namespace, operation.key
-        if isinstance(operation, Put) and len(operation.value) > VALUE_BYTES_MAX:
+        where = write.scope(operation), operation.key
+        if isinstance(operation, Put | Relocate) and len(operation.value) > VALUE_BYTES_MAX:
             raise too_large(f"the value has {len(operation.value)} bytes, at most {VALUE_BYTES_MAX} are stored")
         changes = type(operation) is Change
         if where in self._states and (where in self._dirty or not changes):
@@ -223,7 +225,7 @@ def wanted(names: Names, writes: Sequence[Write]) -> tuple[list[Item], list[Item
         if write.request is not None:
             ids[write.namespace, write.request.request_id] = None
         for operation in write.operations:
-            (valued if type(operation) is Change else others)[write.namespace, operation.key] = None
+            (valued if type(operation) is Change else others)[write.scope(operation), operation.key] = None
     headers = [names.entry(*where) for where in others if where not in valued]
     return [names.entry(*where) for where in valued], headers + [names.request(*where) for where in ids]
 

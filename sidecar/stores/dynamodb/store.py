@@ -56,7 +56,7 @@ class DynamoStore:
 
     def __init__(self, target: DynamoTarget, *, clock: Clock, queue_max: int = 10_000, timeout_s: float = 2.0) -> None:
         self.capabilities = StoreCapabilities(
-            durable=True, shared=True, value_bytes_max=VALUE_BYTES_MAX, operations_max=OPERATIONS_MAX
+            durable=True, shared=True, value_bytes_max=VALUE_BYTES_MAX, operations_max=OPERATIONS_MAX, snapshots=False
         )
         self._target = target
         self._clock = clock

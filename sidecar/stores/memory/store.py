@@ -111,21 +111,24 @@ class MemoryStore:
     def _apply(self, write: Write) -> Outcome:
         now = self._clock.now()
         version = version_of(self._epoch, self._sequence + 1)
-        rows = self._namespace(write.namespace)
-        current = {operation.key: rows.get(operation.key) for operation in write.operations}
+        current = {
+            operation.key: self._namespace(write.scope(operation)).get(operation.key) for operation in write.operations
+        }
         try:
             decided = decide(write, current, now=now, version=version)
         except DECISIONS as exc:
             if write.request is not None and not write.tentative:
                 self._remember(write.namespace, write.request, decision_record(exc))
             raise
-        grown = sum(_size(copy) for copy in decided.copies) - sum(_size(current[copy.key]) for copy in decided.copies)
+        stored = (*decided.copies, *decided.quiet)
+        grown = sum(_size(copy) for copy in stored) - sum(_size(current.get(copy.key)) for copy in stored)
         if grown > 0 and self.bytes_held + grown > self._bytes_max:
             raise storage_full(f"the memory store is full ({self._bytes_max} bytes)")
         if decided.copies:
             self._sequence += 1
-        for copy in decided.copies:
+        for copy in stored:
             self._put(copy)
+        for copy in decided.copies:
             self._announce(copy, ChangeKind.PUT if isinstance(copy, Entry) else ChangeKind.DELETE)
         return Outcome(version=version if decided.copies else 0, results=decided.results, copies=decided.copies)
 

@@ -87,10 +87,9 @@ def _named(writes: Sequence[Write]) -> tuple[dict[Pair, bool], dict[Pair, None]]
     keys: dict[Pair, bool] = {}
     requests: dict[Pair, None] = {}
     for write in writes:
-        namespace = write.namespace.encode()
         if write.request is not None:
-            requests[namespace, write.request.request_id.encode()] = None
+            requests[write.namespace.encode(), write.request.request_id.encode()] = None
         for operation in write.operations:
-            pair = (namespace, operation.key.encode())
+            pair = (write.scope(operation).encode(), operation.key.encode())
             keys[pair] = type(operation) is Change or keys.get(pair, False)
     return keys, requests

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.core.operations import Change, Put, Write
+from sidecar.core.operations import Change, Put, Relocate, Write
 from sidecar.stores.postgres.transaction import Transaction
 
 WORK_BYTES = 512
@@ -48,7 +48,7 @@ def work_of(what: Write | Task, begin_time: float, future: asyncio.Future[Any]) 
     """A write shares a transaction, and holds its keys and request id; a task does neither."""
     if not isinstance(what, Write):
         return Work(what, [], WORK_BYTES, begin_time, future, alone=True)
-    names: list[Name] = [(what.namespace, operation.key) for operation in what.operations]
+    names: list[Name] = [(what.scope(operation), operation.key) for operation in what.operations]
     if what.request is not None:
         names.append((what.namespace, what.request.request_id, ""))
     return Work(what, names, _size_of(what), begin_time, future, alone=False)
@@ -57,7 +57,7 @@ def work_of(what: Write | Task, begin_time: float, future: asyncio.Future[Any]) 
 def _size_of(write: Write) -> int:
     size = WORK_BYTES
     for operation in write.operations:
-        if type(operation) is Put:
+        if isinstance(operation, Put | Relocate):
             size += len(operation.value)
         elif type(operation) is Change:
             size += CHANGED_BYTES

@@ -67,7 +67,7 @@ class RedisStore:
         if not 0 < shards <= SHARDS_MAX:
             raise ValueError(f"shards are 1 to {SHARDS_MAX}")
         self.capabilities = StoreCapabilities(
-            durable=False, shared=True, changes=shards == 1, value_bytes_max=VALUE_BYTES_MAX
+            durable=False, shared=True, changes=shards == 1, value_bytes_max=VALUE_BYTES_MAX, quiet=False
         )
         self._clock = clock
         self._shards = shards_of(prefix, shards)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from sidecar.core.entry import SEQUENCE_MASK, Entry, live
-from sidecar.core.errors import Decision
+from sidecar.core.errors import Decision, Unsupported
 from sidecar.core.operations import (
     JSON_CONTENT_TYPE,
     Change,
@@ -14,6 +14,7 @@ from sidecar.core.operations import (
     Increment,
     Operation,
     Put,
+    Relocate,
     Remove,
     Write,
     decide,
@@ -36,7 +37,7 @@ def encode(write: Write, operation: Operation, shard: Shard) -> Encoded:
     match operation:
         case Put():
             ttl = write.ttl_default_ms if operation.ttl_ms is None else operation.ttl_ms
-            told = details(operation.content_type, operation.schema_version, operation.labels)
+            told = details(operation.content_type, operation.schema_version, {**operation.labels, **operation.marks})
             guard = shard.guard(operation.expected_version)
             return [b"P", field, guard, _optional(ttl), told, operation.value, digest(operation.value)]
         case Remove():
@@ -50,6 +51,8 @@ def encode(write: Write, operation: Operation, shard: Shard) -> Encoded:
             bounds = [_optional(change.minimum), _optional(change.maximum)]
             how = _how(write, operation)
             return [b"I", field, *how, _flag(operation.create), change.delta, *bounds, write.value_bytes_max]
+        case Relocate():
+            raise Unsupported("values of the hot tier stay where they are", metadata={"operation": "Relocate"})
         case _:
             assert_never(operation)
 

@@ -72,12 +72,11 @@ def _load(transaction: Transaction, writes: Sequence[Write]) -> tuple[dict[Pair,
     valued: dict[Pair, None] = {}
     requests: dict[Pair, None] = {}
     for write in writes:
-        namespace = write.namespace.encode()
         if write.request is not None:
-            requests[namespace, write.request.request_id.encode()] = None
+            requests[write.namespace.encode(), write.request.request_id.encode()] = None
         for operation in write.operations:
             wanted = valued if type(operation) is Change else headers
-            wanted[namespace, operation.key.encode()] = None
+            wanted[write.scope(operation).encode(), operation.key.encode()] = None
     found = load(transaction.connection, "load headers", (at for at in headers if at not in valued))
     found |= load(transaction.connection, "load entries", valued)
     return found, load(transaction.connection, "load requests", requests)

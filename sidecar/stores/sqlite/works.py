@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from sidecar.core.errors import SidecarError
-from sidecar.core.operations import Change, Put, Write
+from sidecar.core.operations import Change, Put, Relocate, Write
 from sidecar.stores.sqlite.commits import commit_writes
 from sidecar.stores.sqlite.transaction import Transaction
 
@@ -68,7 +68,7 @@ def size_of(what: Write | Task) -> int:
     if not isinstance(what, Write):
         return size
     for operation in what.operations:
-        if type(operation) is Put:
+        if isinstance(operation, Put | Relocate):
             size += len(operation.value)
         elif type(operation) is Change:
             size += CHANGED_BYTES
