@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from bench import footprint, postgres, redis, report, sqlite, unary
+from bench import checkpoint_storage, footprint, postgres, redis, report, sqlite, unary
 from bench.figures import Report
 
 FULL = {
@@ -18,6 +18,7 @@ FULL = {
     "starts": 5,
     "server_rounds": 12,
     "server_calls": 2000,
+    "turns": 1000,
 }
 QUICK = {
     "rounds": 8,
@@ -27,6 +28,7 @@ QUICK = {
     "starts": 1,
     "server_rounds": 3,
     "server_calls": 400,
+    "turns": 100,
 }
 
 
@@ -50,10 +52,12 @@ def main() -> int:
             redis=redis.measure(progress, rounds=sizes["server_rounds"], calls=sizes["server_calls"] // 4),
             postgres=postgres.measure(progress, rounds=sizes["server_rounds"], writes=sizes["server_calls"]),
             group_commit=sqlite.measure(progress, rounds=sizes["sqlite_rounds"], writes=sizes["sqlite_writes"]),
+            checkpoints=checkpoint_storage.measure(progress, turns=sizes["turns"]),
         )
     report.show(measured, console)
     if not options.quick:
         report.save(measured, report.HERE / "results")
+        checkpoint_storage.save(measured.checkpoints)
     if options.write_readme:
         report.write_readme(measured)
     return 0 if measured.met else 1

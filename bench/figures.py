@@ -84,6 +84,31 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointStorage:
+    """Checkpoints of a growing state, one a turn: by scheme, stored bytes / live state, and milliseconds of a restore."""
+
+    state: str
+    turns: int
+    state_bytes: int
+    stored: dict[str, float]
+    stored_max: float | None
+    links_max: int
+    restore_ms_p50: dict[str, float]
+    restore_ms_p99: dict[str, float]
+    restore_ms_max: float | None
+
+    @property
+    def stored_met(self) -> bool:
+        """Whether the daemon keeps few enough bytes, where there is a target."""
+        return self.stored_max is None or self.stored["by change"] <= self.stored_max
+
+    @property
+    def restore_met(self) -> bool:
+        """Whether its restores are fast enough, where there is a target."""
+        return self.restore_ms_max is None or self.restore_ms_p99["by change"] <= self.restore_ms_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One run."""
 
@@ -94,9 +119,15 @@ class Report:
     group_commit: GroupCommit
     postgres: PostgresCommits
     footprint: Footprint
+    checkpoints: list[CheckpointStorage]
 
     @property
     def met(self) -> bool:
         """Whether every target is met."""
-        parts = self.group_commit.met and self.postgres.met and self.footprint.met
+        parts = (
+            all(row.stored_met and row.restore_met for row in self.checkpoints)
+            and self.group_commit.met
+            and self.postgres.met
+            and self.footprint.met
+        )
         return parts and all(row.met is not False for row in (*self.unary, *self.redis))

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import Report
+from bench.figures import CheckpointStorage, Report
 from sidecar import __version__
 
 HERE = Path(__file__).parent
@@ -101,6 +102,25 @@ def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
     return [
         (("call", "p50 µs", "p99 µs", "floor p50", "floor p99", "ratio", "target"), unary),
         (("what", "measured", "target"), others),
+        *checkpoint_tables(report.checkpoints),
+    ]
+
+
+def checkpoint_tables(storage: Sequence[CheckpointStorage]) -> list[tuple[Cells, list[Cells]]]:
+    """Stored bytes / live state by scheme, and restores of what the daemon keeps."""
+    stored: list[Cells] = []
+    restores: list[Cells] = []
+    for row in storage:
+        if row.restore_ms_p50:
+            title = f"{row.state}, {row.turns} turns"
+            stored_max = "" if row.stored_max is None else f"≤ {row.stored_max:.1f} {_mark(row.stored_met)}"
+            stored.append((title, *(f"{ratio:.2f}" for ratio in row.stored.values()), stored_max))
+            p50, p99 = row.restore_ms_p50["by change"], row.restore_ms_p99["by change"]
+            restore_max = "" if row.restore_ms_max is None else f"≤ {row.restore_ms_max:.0f} {_mark(row.restore_met)}"
+            restores.append((title, str(row.links_max), f"{p50:.1f}", f"{p99:.1f}", restore_max))
+    return [
+        (("checkpoints of", *storage[0].stored, "target"), stored),
+        (("restores of", "deltas at most", "p50 ms", "p99 ms", "target"), restores),
     ]
 
 
@@ -110,7 +130,12 @@ def _mark(met: bool | None) -> str:
 
 def show(report: Report, console: Console) -> None:
     """To a terminal."""
-    for headings, rows in tables(report):
+    show_tables(tables(report), console)
+
+
+def show_tables(told: Sequence[tuple[Cells, list[Cells]]], console: Console) -> None:
+    """Tables to a terminal."""
+    for headings, rows in told:
         table = Table(*headings)
         for column in table.columns[1:]:
             column.justify = "right"
