@@ -58,6 +58,7 @@ ADAPTERS = {
     "boto3": (),
     "botocore": ("sidecar/stores/dynamodb/", "sidecar/stores/s3/"),
     "opentelemetry": ("sidecar/telemetry/",),
+    "pyarrow": ("sidecar/cli/export/",),
 }
 
 
