@@ -4,10 +4,12 @@
     ├── InvalidRequest              change the request
     ├── VersionConflict             read again, then decide; carries the current version
     ├── FailedPrecondition          fix something first
+    ├── CheckpointNotFound          look again for which there are; a miss of a Get is no error
     ├── Unsupported                 this deployment cannot do it
     ├── LimitExceeded               slow down, or make room; carries when to retry
     ├── Unavailable                 retry the same call later; nothing was written
     │   ├── StoreUnavailable        a tier does not answer
+    │   ├── ColdUnavailable         the cold tier does not, and the value is there
     │   ├── Passthrough             the authority is away, and the call needs it
     │   └── Draining
     ├── DeadlineExceeded            the time ran out before any effect
@@ -70,6 +72,12 @@ class FailedPrecondition(SidecarError):
     default_reason = "FAILED_PRECONDITION"
 
 
+class CheckpointNotFound(SidecarError):
+    """There is no checkpoint of that id, or none of that key or prefix."""
+
+    default_reason = "CHECKPOINT_NOT_FOUND"
+
+
 class Unsupported(SidecarError):
     """This deployment or release cannot do it."""
 
@@ -102,6 +110,13 @@ class Unavailable(SidecarError):
 
 class StoreUnavailable(Unavailable):
     """A tier's backend does not answer, or refuses all work."""
+
+
+class ColdUnavailable(Unavailable):
+    """The cold tier does not answer, and the only copy of a value is there, or has to go there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, metadata={"tier": "cold"})
 
 
 class Passthrough(Unavailable):

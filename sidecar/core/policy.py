@@ -10,6 +10,8 @@ HOUR_MS = 60 * MINUTE_MS
 
 VALUE_BYTES_MAX = 4 * 1024 * 1024
 """Default bound of a value: what one gRPC message carried by default, and far above any session."""
+LARGE_VALUE_BYTES = 1024 * 1024
+"""Values above this are kept in the cold tier, if there is one."""
 
 
 class Kind(StrEnum):
@@ -83,6 +85,8 @@ class Policy:
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     near: NearPolicy = NearPolicy()
     value_bytes_max: int = VALUE_BYTES_MAX
+    large_value_bytes: int | None = LARGE_VALUE_BYTES
+    """Values above this are kept in the cold tier; None: none for its size."""
     schema: SchemaPolicy = SchemaPolicy()
     archive_after_ms: int | None = None
     history: int = 0

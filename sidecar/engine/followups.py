@@ -1,7 +1,8 @@
 """Work that a reply owes and its caller needn't wait for. The engine returns it; the runtime runs it from a bounded queue.
 
 Losing a followup costs speed, never truth: a lease that isn't filled passes on, an older copy is bypassed again, and a
-sliding entry that wasn't touched is touched by its next read, for which its ttl leaves 90 %.
+sliding entry that wasn't touched is touched by its next read, for which its ttl leaves 90 %. An archived value that isn't
+brought back is brought back by a later read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from sidecar.core.cache import Fill
-from sidecar.core.entry import Copy
+from sidecar.core.entry import Copy, Entry
 from sidecar.core.failpoints import reach
 from sidecar.core.store import Touch
 from sidecar.tiers.placement import Placement
@@ -44,7 +45,15 @@ class TouchEntry:
     key: str
 
 
-Followup = FillCache | RepairCache | TouchEntry
+@dataclass(frozen=True, slots=True)
+class Rehydrate:
+    """An archived entry was read: the authority is to keep its value again. `entry` has it."""
+
+    placement: Placement
+    entry: Entry
+
+
+Followup = FillCache | RepairCache | TouchEntry | Rehydrate
 
 
 async def run(followups: Iterable[Followup]) -> None:
@@ -62,6 +71,8 @@ async def run(followups: Iterable[Followup]) -> None:
                 reach("followup.repair.after")
             case TouchEntry(placement, namespace, key):
                 touches.setdefault((placement, namespace), {})[key] = Touch(key=key, extend_only=True)
+            case Rehydrate(placement, entry):
+                await placement.wake(entry)
             case _:
                 assert_never(followup)
     for (placement, namespace), by_key in touches.items():

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sidecar.core import paging
-from sidecar.core.entry import epoch_of
+from sidecar.core.entry import Entry, epoch_of
 from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable
 from sidecar.core.expiry import needs_touch
 from sidecar.core.limits import Limits, check_keys, check_prefix, check_version
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.engine.buffering import Buffer
-from sidecar.engine.followups import FillCache, Followup, RepairCache, TouchEntry
+from sidecar.engine.followups import FillCache, Followup, Rehydrate, RepairCache, TouchEntry
 from sidecar.engine.namespaces import Namespace, Namespaces
 from sidecar.engine.replay import Replay
 from sidecar.engine.replies import Listed, Read
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.reading import Found, Lookup
+from sidecar.tiers.shown import size_of
 
 NOTHING = Lookup(None, Tier.NONE, stale_possible=True)
 
@@ -30,6 +31,7 @@ class _Asked:
     floors: Sequence[int]
     strong: bool
     deadline: float | None
+    bytes_max: int
 
     def only(self, indexes: Sequence[int]) -> _Asked:
         """These of the keys."""
@@ -71,7 +73,7 @@ class Reads:
             if strong or not space.passes_through:
                 space.authority()
             return Read((NOTHING,) * len(keys))
-        asked = _Asked(keys, floors, strong=strong, deadline=deadline)
+        asked = _Asked(keys, floors, strong=strong, deadline=deadline, bytes_max=self._limits.message_bytes_max)
         if space.buffers and self._buffer is not None:
             found = await self._found_beside(self._buffer, space, placement, asked)
         else:
@@ -94,7 +96,7 @@ class Reads:
         found = await _found(space, placement, asked.only(rest)) if rest else Found([])
         others = iter(found.lookups)
         lookups = [next(others) if lookup is None else lookup for lookup in seen]
-        return Found(lookups, fills=found.fills, repairs=found.repairs)
+        return Found(lookups, fills=found.fills, repairs=found.repairs, woken=found.woken)
 
     def _read(self, space: Namespace, placement: Placement, found: Found, keys: Sequence[str]) -> Read:
         followups: list[Followup] = []
@@ -102,6 +104,7 @@ class Reads:
             followups.append(FillCache(placement, space.name, found.fills))
         if found.repairs:
             followups.append(RepairCache(placement, space.name, found.repairs))
+        followups += [Rehydrate(placement, entry) for entry in found.woken]
         lookups = tuple(found.lookups)
         if space.policy.sliding:
             now = placement.authority.now()
@@ -130,28 +133,51 @@ class Reads:
                 field="page_size",
             )
         after = paging.after_key(page_token, namespace, prefix) if page_token else None
-        page = await space.authority().scan(
+        placement, bytes_max = space.authority(), self._limits.page_bytes_max
+        page = await placement.scan(
             namespace,
             prefix,
             after=after,
             limit=page_size or self._limits.page_size_default,
-            bytes_max=self._limits.page_bytes_max,
+            bytes_max=bytes_max,
             keys_only=keys_only,
             deadline=deadline,
         )
-        token = paging.page_token(namespace, prefix, page.entries[-1].key) if page.more else ""
-        return Listed(entries=page.entries, next_page_token=token, mode=ServingMode.NORMAL)
+        rows = page.entries if keys_only else _fitting(page.entries, bytes_max)
+        more = page.more or len(rows) < len(page.entries)
+        token = paging.page_token(namespace, prefix, rows[-1].key) if more else ""
+        entries = rows if keys_only else await placement.resolve(namespace, rows)
+        return Listed(entries=entries, next_page_token=token, mode=ServingMode.NORMAL)
 
 
 async def _found(space: Namespace, placement: Placement, asked: _Asked) -> Found:
     try:
         if asked.strong:
-            return await placement.get_strong(space.name, asked.keys, deadline=asked.deadline)
-        return await placement.get(space.name, asked.keys, asked.floors, deadline=asked.deadline)
+            return await placement.get_strong(
+                space.name, asked.keys, deadline=asked.deadline, bytes_max=asked.bytes_max
+            )
+        return await placement.get(
+            space.name,
+            asked.keys,
+            asked.floors,
+            deadline=asked.deadline,
+            partial=space.passes_through,
+            bytes_max=asked.bytes_max,
+        )
     except StoreUnavailable:
         if asked.strong or not space.passes_through:
             raise
-        return await placement.get_cached(space.name, asked.keys, asked.floors)
+        return await placement.get_cached(space.name, asked.keys, asked.floors, bytes_max=asked.bytes_max)
+
+
+def _fitting(entries: tuple[Entry, ...], bytes_max: int) -> tuple[Entry, ...]:
+    """The first of a page, as many as have `bytes_max` of values with those that are in the cold tier; at least one."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += size_of(entry)
+        if count and size > bytes_max:
+            return entries[:count]
+    return entries
 
 
 def _check_epochs(lookups: Sequence[Lookup], floors: Sequence[int]) -> None:

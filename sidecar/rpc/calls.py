@@ -17,10 +17,12 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.core.errors import DeadlineExceeded, Draining, InvalidRequest, LimitExceeded, OutcomeUnknown
 from sidecar.core.modes import ServingMode
 from sidecar.rpc.convert import refuse_unknown_fields
+from sidecar.rpc.large import Carrying
 from sidecar.rpc.status import MODE_TRAILERS, abort, as_sidecar_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
+M = TypeVar("M")
 
 ANSWER_MARGIN_S = 0.02
 """What is left of a caller's time when a write that is not yet known is told as such: enough for the answer to arrive."""
@@ -39,10 +41,10 @@ class Malformed:
     """Stands for a request whose bytes are no message: told as such, where a failing deserializer is told as UNKNOWN."""
 
 
-def guarded(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | Malformed]:
+def guarded(deserialize: Callable[[bytes], M]) -> Callable[[bytes], M | Malformed]:
     """A request deserializer that doesn't raise."""
 
-    def parse(request: bytes) -> Message | Malformed:
+    def parse(request: bytes) -> M | Malformed:
         try:
             return deserialize(request)
         except DecodeError:
@@ -51,7 +53,7 @@ def guarded(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Messag
     return parse
 
 
-def refuse_unreadable(request: Message | Malformed) -> None:
+def refuse_unreadable(request: Message | Carrying | Malformed) -> None:
     """REQUEST_MALFORMED or FIELD_UNKNOWN for a request that isn't understood in every part."""
     if isinstance(request, Malformed):
         raise InvalidRequest(
@@ -59,7 +61,7 @@ def refuse_unreadable(request: Message | Malformed) -> None:
             reason="REQUEST_MALFORMED",
             field="request",
         )
-    refuse_unknown_fields(request)
+    refuse_unknown_fields(request.message if isinstance(request, Carrying) else request)
 
 
 class Admission:

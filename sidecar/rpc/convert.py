@@ -192,6 +192,9 @@ def refuse_outbox(messages: Iterable[types_pb2.OutboxMessage]) -> None:
         raise Unsupported("this release has no outbox: the write was not made", metadata={"operation": "outbox"})
 
 
+_SET = pb.SetRequest.DESCRIPTOR
+
+
 def put(request: pb.SetRequest | pb.CASRequest) -> Put:
     """Of a Set, or of a CAS with its guard."""
     refuse_outbox(request.outbox)
@@ -202,7 +205,8 @@ def put(request: pb.SetRequest | pb.CASRequest) -> Put:
         schema_version=request.schema_version,
         labels=dict(request.labels),
         ttl_ms=optional_ttl_ms(request),
-        expected_version=request.expected_version if isinstance(request, pb.CASRequest) else None,
+        # By its descriptor: of a request that carries its value beside it, the class is another.
+        expected_version=None if request.DESCRIPTOR is _SET else request.expected_version,  # type: ignore[union-attr]
     )
 
 

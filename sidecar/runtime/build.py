@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from sidecar.core.blobs import Blobs
 from sidecar.core.bus import Bus
 from sidecar.core.cache import Cache, CacheUnavailable
+from sidecar.core.cleaning import Job
 from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import SidecarError, StoreUnavailable
 from sidecar.core.modes import Tier
@@ -24,6 +25,8 @@ from sidecar.engine.buffering import Buffer
 from sidecar.engine.engine import Engine
 from sidecar.runtime import parsing
 from sidecar.runtime.settings import Settings
+from sidecar.tiers.archive import Archive
+from sidecar.tiers.blob_jobs import BlobCollection, OrphanSearch
 from sidecar.tiers.near import At, Held, Near
 from sidecar.tiers.placement import Placement
 
@@ -166,7 +169,12 @@ def engine(settings: Settings, opened: Backends, ports: Ports, buffer: Buffer | 
             cache=opened.cache,
             cache_guard=None if hot is None else hot.guard,
             near=None if opened.bus is None else _near(settings, ports),
+            # What knows of large objects must outlive the process, or nobody would ever delete them.
+            cold=opened.cold if opened.warm.capabilities.durable else None,
+            large_bytes=_large_bytes(settings),
         )
+        if warm.blobs is not None and "cold" in opened.away:
+            warm.blobs.guard.trip(opened.away["cold"])
         if "warm" in opened.away:
             warm.guard.trip(opened.away["warm"])
     for placement in (hot, warm):
@@ -180,6 +188,24 @@ def engine(settings: Settings, opened: Backends, ports: Ports, buffer: Buffer | 
         warm=warm,
         buffer=buffer,
         buffered_ms_max=int(settings.journal_age_max_s * 1000),
+    )
+
+
+def cold_jobs(settings: Settings, placement: Placement, names: Callable[[], Iterable[str]]) -> tuple[Job, ...]:
+    """The background jobs of what a placement keeps in cold. `names` are the namespaces that were heard of."""
+    if placement.cold is None:
+        return ()
+    table = settings.policy_table()
+
+    def archiving() -> dict[str, int]:
+        idle = {name: table.of(name).archive_after_ms for name in {*settings.namespaces, *names()}}
+        return {name: after_ms for name, after_ms in idle.items() if after_ms is not None}
+
+    blobs = placement.cold.blobs
+    return (
+        Archive(placement, placement.cold, archiving),
+        BlobCollection(blobs, placement.rows),
+        OrphanSearch(blobs),
     )
 
 
@@ -228,6 +254,11 @@ def cache_prefix(settings: Settings, ports: Ports) -> str:
 
 def _cached_life_ms(settings: Settings) -> int:
     return min(CACHED_LIFE_MS_MAX, int(settings.tombstone_retention_s * 1000) // 2)
+
+
+def _large_bytes(settings: Settings) -> Callable[[str], int | None]:
+    table = settings.policy_table()
+    return lambda namespace: table.of(namespace).large_value_bytes
 
 
 def _near(settings: Settings, ports: Ports) -> Near:

@@ -77,6 +77,16 @@ def parse_bytes(value: Any) -> int:
     raise ValueError(f"{value!r} is not a size: write 4MiB, 512KiB or a number of bytes")
 
 
+def parse_optional_bytes(value: Any) -> int | None:
+    """As `parse_bytes`; `none` is without a bound."""
+    if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
+        return None
+    try:
+        return parse_bytes(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or none") from None
+
+
 def parse_tcp_address(address: str) -> tuple[str, int]:
     """Host and port of `127.0.0.1:7420`, `localhost:7420` or `[::1]:7420`; port 0 is any free one."""
     host, separator, port = address.rpartition(":")

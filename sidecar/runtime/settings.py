@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,6 +38,7 @@ from sidecar.runtime.settings_sections import (
     comma_separated,
 )
 from sidecar.runtime.settings_sources import Problem, SettingsError
+from sidecar.tiers.archive import LEFT_MS_MIN
 
 __all__ = ["NamespaceSettings", "Settings", "SettingsError", "TierUrls", "load_settings"]
 
@@ -105,6 +106,7 @@ class Settings(Section):
     read_timeout_s: Seconds = 5.0
     grace_period_s: Seconds = 20.0
     sweep_interval_s: Seconds = 5.0
+    cleaning_interval_s: Seconds = 1.0
     tombstone_retention_s: Seconds = 3_600.0
     request_id_retention_s: Seconds = 86_400.0
     requests_max: Count = 10_000
@@ -186,8 +188,12 @@ class Settings(Section):
         return PolicyTable({name: namespace.policy(name) for name, namespace in self.namespaces.items()})
 
     def request_limits(self) -> Limits:
-        """Bounds of a request."""
-        return Limits(**self.limits.changes())
+        """Bounds of a request. Unless it was set, a message has room for the largest value of any namespace."""
+        limits = Limits(**self.limits.changes())
+        if "message_bytes_max" in self.limits.model_fields_set:
+            return limits
+        values = [namespace.policy(name).value_bytes_max for name, namespace in self.namespaces.items()]
+        return replace(limits, message_bytes_max=max([limits.message_bytes_max, *(size + MIB for size in values)]))
 
 
 def load_settings(config: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -258,6 +264,20 @@ def _policy_contradictions(
         text = f"{policy.value_bytes_max} does not fit into limits.message_bytes_max, {limits.message_bytes_max}"
         yield Problem((*path, "value_bytes_max"), text, (("limits", "message_bytes_max"),))
 
+    if policy.archive_after_ms is not None and (policy.authority is Authority.HOT or not keeps_values(urls)):
+        text = (
+            "archive_after moves values from a warm tier that is the authority, and survives a stop, to a cold one: "
+            "set authority to warm, tiers.warm and tiers.cold to URLs, or leave it out"
+        )
+        yield Problem(
+            (*path, "archive_after"), text, ((*path, "authority"), ("tiers", "warm"), ("tiers", "cold"), kind)
+        )
+
+
+def keeps_values(urls: TierUrls) -> bool:
+    """Whether values can be in cold: what knows of them must outlive the process, or nobody would ever delete them."""
+    return urls.cold != "none://" and urls.warm not in ("none://", "memory://")
+
 
 def _warnings(settings: Settings) -> Iterator[str]:
     urls = settings.tier_urls()
@@ -272,9 +292,22 @@ def _warnings(settings: Settings) -> Iterator[str]:
             yield f"namespaces.{name}.reconcile has no effect: only writes kept by on_outage buffer are reconciled"
         if namespace.near.enabled and not urls.hot.startswith("redis"):
             yield f"namespaces.{name}.near.enabled has no effect: only a hot tier on Redis tells daemons what others changed"
-        for section in ("checkpoint", "schema_"):
-            for key in sorted(getattr(namespace, section).model_fields_set):
-                yield f"namespaces.{name}.{section.rstrip('_')}.{key} has no effect yet: it is for a later release"
+        yield from _cold_warnings(name, namespace, urls)
+        in_redis = urls.hot.startswith("redis") and (namespace.authority is Authority.HOT or urls.warm == "none://")
+        if namespace.checkpoint.every and in_redis:
+            yield f"namespaces.{name}.checkpoint.every has no effect: an authority on Redis makes no automatic checkpoints"
+        for key in sorted(namespace.schema_.model_fields_set):
+            yield f"namespaces.{name}.schema.{key} has no effect yet: it is for a later release"
+
+
+def _cold_warnings(name: str, namespace: NamespaceSettings, urls: TierUrls) -> Iterator[str]:
+    policy = namespace.policy(name)
+    keeps = policy.authority is Authority.WARM and keeps_values(urls)
+    if "large_value_bytes" in namespace.model_fields_set and policy.large_value_bytes is not None and not keeps:
+        yield f"namespaces.{name}.large_value_bytes has no effect: the tiers keep no values in cold"
+    idle_ms, ttl_ms = policy.archive_after_ms, policy.ttl_ms
+    if idle_ms is not None and ttl_ms is not None and ttl_ms - idle_ms < LEFT_MS_MIN:
+        yield f"namespaces.{name}.archive_after has no effect: entries end with their ttl before that is worth the way"
 
 
 def _socket_problem(socket: Path) -> str:

@@ -13,7 +13,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from sidecar.core.limits import DAY_MS, Limits
-from sidecar.core.policy import PRESETS, VALUE_BYTES_MAX, Authority, Kind, OnOutage, Policy, Reconcile
+from sidecar.core.policy import (
+    LARGE_VALUE_BYTES,
+    PRESETS,
+    VALUE_BYTES_MAX,
+    Authority,
+    Kind,
+    OnOutage,
+    Policy,
+    Reconcile,
+)
 from sidecar.runtime import parsing
 
 SCHEMES = {
@@ -57,6 +66,7 @@ DurationMs = Annotated[int, BeforeValidator(parsing.parse_duration_ms)]
 OptionalDurationMs = Annotated[int | None, BeforeValidator(parsing.parse_optional_duration_ms)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(le=3650 * DAY_MS / 1000)]
 Bytes = Annotated[int, BeforeValidator(parsing.parse_bytes), Field(gt=0)]
+OptionalBytes = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(parsing.parse_optional_bytes)]
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -117,11 +127,12 @@ class NamespaceSettings(Section):
     checkpoint: CheckpointSettings = CheckpointSettings()
     near: NearSettings = NearSettings()
     value_bytes_max: Bytes = VALUE_BYTES_MAX
+    large_value_bytes: OptionalBytes = LARGE_VALUE_BYTES
     schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
     archive_after: OptionalDurationMs = None
     history: Annotated[int, Field(ge=0)] = 0
 
-    @field_validator("archive_after", "history")
+    @field_validator("history")
     @classmethod
     def _nothing_yet(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value:

@@ -148,13 +148,14 @@ class FileBlobs:
 
     def _get(self, path: Path, name: str) -> bytes | None:
         try:
-            file = path.open("rb")
+            # Without a buffer: with one, what is read to the end is in memory twice for a moment.
+            file = path.open("rb", buffering=0)
         except FileNotFoundError:
             self._check_root()
             return None
         with file:
             header = file.read(_HEADER.size)
-            content = file.read()
+            content = file.readall()
         try:
             magic, length, digest = _HEADER.unpack(header)
         except struct.error:

@@ -3,24 +3,33 @@
 Reads: cache, then the authority under single flight; what was found fills the cache under the lease of the miss.
 Writes: lease, commit, then fill or apply, then announce to the near tiers. The authority's commit is the truth; a cache that fails is left to the
 repairer, for which the authority keeps a row of every change.
+
+Values may be in a cold tier besides (`cold.py`): readers and writers here have them in full. `rows` and `scan` answer
+rows as they are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from sidecar.core.blobs import Blobs
 from sidecar.core.cache import Cache, Fill
 from sidecar.core.entry import Copy, Entry, Tombstone
 from sidecar.core.errors import OutcomeUnknown, SidecarError
 from sidecar.core.failpoints import reach
 from sidecar.core.modes import Durability, Tier
-from sidecar.core.operations import Write, WriteId
+from sidecar.core.operations import Check, Write, WriteId
+from sidecar.core.policy import LARGE_VALUE_BYTES
 from sidecar.core.ports import Ports
 from sidecar.core.store import ChangePage, Outcome, Page, PrefixProgress, Store, SweepOrder, Swept, Touch, Touched
+from sidecar.tiers.blobs import blob_ledger
 from sidecar.tiers.cached import CacheSide, Leases, NoCache
+from sidecar.tiers.cold import Cold, is_archived
 from sidecar.tiers.guard import Guard
+from sidecar.tiers.ledger import Ledger
 from sidecar.tiers.near import Near
-from sidecar.tiers.reading import Found, Lookup, ReadThrough
+from sidecar.tiers.reading import Found, Lookup, ReadThrough, with_near
+from sidecar.tiers.shown import Waking, shown, shown_entries
 
 SLOW_S = {Tier.HOT: 0.25, Tier.WARM: 1.0}
 """An answer that takes longer counts as a failure of its tier."""
@@ -40,9 +49,13 @@ class Placement:
         cache: Cache | None = None,
         cache_guard: Guard | None = None,
         near: Near | None = None,
+        cold: Blobs | None = None,
+        large_bytes: Callable[[str], int | None] = lambda _: LARGE_VALUE_BYTES,
     ) -> None:
+        """`large_bytes` says of a namespace above which size a value goes to `cold`; None: never for its size."""
         self.authority = authority
         self.tier = tier
+        self.ports = ports
         self.durability = Durability.COMMITTED if authority.capabilities.durable else Durability.VOLATILE
         self.guard = Guard(f"the {tier.name.lower()} tier", ports=ports, probe=self._probe, slow_s=SLOW_S[tier])
         self.stats = self.guard.stats
@@ -53,18 +66,60 @@ class Placement:
         self.cached = cache is not None
         self.near = near
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
+        self.ledger = Ledger(authority, self.guard)
+        """The daemon's own rows in the authority."""
+        self.blobs = None if cold is None else blob_ledger(self.ledger, cold, ports)
+        """Large objects in the cold tier; None: there is none."""
+        self.cold = None
+        """The values that are there; None: there is no cold tier."""
+        self._waking = Waking(ports.clock)
+        if self.blobs is not None:
+            self.cold = Cold(
+                self.blobs,
+                read=self.rows,
+                commit=self._commit,
+                relocate=self.relocate,
+                large_bytes=large_bytes,
+                ports=ports,
+            )
 
     @property
     def away(self) -> bool:
         """Whether the authority did not answer when it was asked last."""
         return self.stats.up is False
 
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """Those of all its tiers."""
+        tiers = (self.guard, self.cache.guard)
+        return tiers if self.blobs is None else (*tiers, self.blobs.guard)
+
     # ---- reads
 
-    async def get(self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, deadline: float | None) -> Found:
-        """Copies that are at least as new as their floors, from wherever they are."""
+    async def get(
+        self,
+        namespace: str,
+        keys: Sequence[str],
+        floors: Sequence[int],
+        *,
+        deadline: float | None,
+        partial: bool = False,
+        bytes_max: int | None = None,
+    ) -> Found:
+        """Copies that are at least as new as their floors, from wherever they are.
+
+        `partial`: a value that is in the cold tier while that is away has no tier; else it raises ColdUnavailable. Above
+        `bytes_max` of several values, if some are in the cold tier, it is RESPONSE_TOO_LARGE, before any is loaded.
+        """
+        found = await self._get(namespace, keys, floors, deadline=deadline)
+        return await self._shown(namespace, found, partial=partial, bytes_max=bytes_max)
+
+    async def _get(
+        self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, deadline: float | None
+    ) -> Found:
+        """As `get`, with pointers."""
         if not self.cached:
-            return await self.get_strong(namespace, keys, deadline=deadline)
+            return Found([Lookup(copy, self.tier) for copy in await self._ask(namespace, keys, deadline)])
         now, stale_possible = self.authority.now(), self.away
         near = self.near
         if near is None or not near.serves(namespace):
@@ -84,26 +139,59 @@ class Placement:
                 stale_possible=stale_possible,
                 deadline=deadline,
             )
-            near.keep(reading, [lookup.copy for lookup in found.lookups if not lookup.stale_possible])
-        return _with_near(held, found, stale_possible=stale_possible)
+            near.keep(
+                reading,
+                [lookup.copy for lookup in found.lookups if not lookup.stale_possible and not is_archived(lookup.copy)],
+            )
+        return with_near(held, found, stale_possible=stale_possible)
 
-    async def get_cached(self, namespace: str, keys: Sequence[str], floors: Sequence[int]) -> Found:
+    async def get_cached(
+        self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, bytes_max: int | None = None
+    ) -> Found:
         """What can be answered while the authority is away: shared copies, else our own."""
         now = self.authority.now()
         found = await self._through.get_cached(namespace, keys, floors, now=now)
-        if self.near is None or not self.near.serves(namespace):
-            return found
-        held = self.near.look_up(namespace, keys, floors, now=now)
-        return Found(
-            [
-                Lookup(entry, Tier.NEAR, stale_possible=True) if lookup.tier is Tier.NONE and entry else lookup
-                for entry, lookup in zip(held, found.lookups, strict=True)
-            ]
-        )
+        if self.near is not None and self.near.serves(namespace):
+            held = self.near.look_up(namespace, keys, floors, now=now)
+            found = Found(
+                [
+                    Lookup(entry, Tier.NEAR, stale_possible=True) if lookup.tier is Tier.NONE and entry else lookup
+                    for entry, lookup in zip(held, found.lookups, strict=True)
+                ]
+            )
+        return await self._shown(namespace, found, partial=True, bytes_max=bytes_max)
 
-    async def get_strong(self, namespace: str, keys: Sequence[str], *, deadline: float | None) -> Found:
+    async def get_strong(
+        self, namespace: str, keys: Sequence[str], *, deadline: float | None, bytes_max: int | None = None
+    ) -> Found:
         """What the authority says."""
-        return Found([Lookup(copy, self.tier) for copy in await self._ask(namespace, keys, deadline)])
+        found = Found([Lookup(copy, self.tier) for copy in await self._ask(namespace, keys, deadline)])
+        return await self._shown(namespace, found, partial=False, bytes_max=bytes_max)
+
+    async def rows(self, namespace: str, keys: Sequence[str]) -> list[Copy | None]:
+        """The authority's rows as they are: a value that is in the cold tier is a pointer."""
+        return await self._ask(namespace, keys, None)
+
+    async def resolve(self, namespace: str, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Rows with their values in them. One whose blob was collected, because its key was changed meanwhile, is as the
+        key is now, and left out if that is gone: for rows that were read just now, not for old ones.
+
+        Raises DataLoss (ENTRY_CORRUPT), ColdUnavailable, and what the authority raises.
+        """
+        assert all(entry.namespace == namespace for entry in entries), "they are of that namespace"
+        return tuple(entries) if self.cold is None else await shown_entries(self.cold, entries)
+
+    async def _shown(self, namespace: str, found: Found, *, partial: bool, bytes_max: int | None) -> Found:
+        if self.cold is None:
+            return found
+        try:
+            answer = await shown(self.cold, self._waking, found, partial=partial, bytes_max=bytes_max)
+        except SidecarError:
+            await self.cache.release(namespace, {fill.key: fill.lease for fill in found.fills})
+            raise
+        if answer.outdated:
+            await self._forget(namespace, answer.outdated)
+        return answer.found
 
     async def scan(
         self,
@@ -116,7 +204,7 @@ class Placement:
         keys_only: bool,
         deadline: float | None,
     ) -> Page:
-        """A page of entries, from the authority."""
+        """A page of rows, from the authority: a value that is in the cold tier is a pointer, for `resolve`."""
         return await self.guard.call(
             lambda: self.authority.scan(
                 namespace, prefix, after=after, limit=limit, bytes_max=bytes_max, keys_only=keys_only, deadline=deadline
@@ -139,8 +227,25 @@ class Placement:
     # ---- writes
 
     async def commit(self, write: Write) -> Outcome:
-        """Commit, then tell the cache. The entry that was written stays hot: the lease for it is taken before."""
-        namespace, keys = write.namespace, [operation.key for operation in write.operations]
+        """Commit, large values to the cold tier; then tell the cache. Raises ColdUnavailable: nothing was written."""
+        return await (self._commit(write) if self.cold is None else self.cold.commit(write))
+
+    async def wake(self, entry: Entry) -> None:
+        """Have the authority keep an archived value again, that was read."""
+        if self.cold is not None:
+            try:
+                await self.cold.wake(entry)
+            finally:
+                self._waking.done(entry)
+
+    async def relocate(self, write: Write) -> Outcome:
+        """Commit what changes nothing for anybody: no cache is told."""
+        return await self.guard.call(lambda: self.authority.commit(write))
+
+    async def _commit(self, write: Write) -> Outcome:
+        """The entry that was written stays hot: the lease for it is taken before."""
+        namespace = write.namespace
+        keys = [op.key for op in write.operations if not (type(op) is Check and op.ledger)]
         leases = await self.cache.lease(namespace, keys, now=self.authority.now()) if self.cached else {}
         try:
             reach("write.commit.before")
@@ -226,12 +331,3 @@ class Placement:
     async def cache_generation(self, identity: str) -> int:
         """The generation of the cache called `identity`, by the authority."""
         return await self.guard.call(lambda: self.authority.cache_generation(identity))
-
-
-def _with_near(held: Sequence[Entry | None], found: Found, *, stale_possible: bool) -> Found:
-    """The answers in the order that was asked in: from near, and from where the others were found."""
-    others = iter(found.lookups)
-    answers = [
-        next(others) if entry is None else Lookup(entry, Tier.NEAR, stale_possible=stale_possible) for entry in held
-    ]
-    return Found(answers, fills=found.fills, repairs=found.repairs)

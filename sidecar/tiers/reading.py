@@ -43,11 +43,15 @@ class Lookup(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer for each key, and what the cache is to be told afterwards."""
+    """An answer for each key, and what the cache is to be told afterwards.
+
+    `woken`: archived entries that were read, in full, which are to come back to the authority.
+    """
 
     lookups: Sequence[Lookup]
     fills: tuple[Fill, ...] = ()
     repairs: tuple[Copy, ...] = ()
+    woken: tuple[Entry, ...] = ()
 
 
 @dataclass(slots=True)
@@ -178,6 +182,15 @@ class ReadThrough:
         finally:
             self._flights.end(namespace, led, error)
         return copies
+
+
+def with_near(held: Sequence[Entry | None], found: Found, *, stale_possible: bool) -> Found:
+    """The answers in the order that was asked in: from near, and from where the others were found."""
+    others = iter(found.lookups)
+    answers = [
+        next(others) if entry is None else Lookup(entry, Tier.NEAR, stale_possible=stale_possible) for entry in held
+    ]
+    return Found(answers, fills=found.fills, repairs=found.repairs)
 
 
 def _serves(flight: Flight, floor: int, now: int) -> bool:

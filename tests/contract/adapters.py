@@ -70,6 +70,7 @@ FILE_BLOBS = BlobsHarness(name="files", make=FileBlobs, spoil=_spoil_file)
 STORES = [MEMORY_STORE, SQLITE_STORE, POSTGRES_STORE, DYNAMODB_STORE, REDIS_STORE, VALKEY_STORE, REDIS_CLUSTER_STORE]
 DURABLE_STORES = [harness for harness in STORES if harness.durable]
 FEED_STORES = [harness for harness in STORES if harness.changes]
+QUIET_STORES = [harness for harness in STORES if harness.quiet]
 SPOILABLE_STORES = [harness for harness in STORES if harness.spoil]
 CACHES = [
     MEMORY_CACHE,

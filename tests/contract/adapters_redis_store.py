@@ -62,7 +62,7 @@ def _harness(name: str, url: Callable[[], str], *, shards: int = 1) -> StoreHarn
         await subject.store.client.run(Script("spoil", _SPOIL), shard.keys, [field_of(NAMESPACE, key)])
 
     return StoreHarness(
-        name=name, durable=False, changes=shards == 1, make=make, forget_changes=_sweep_all, spoil=spoil
+        name=name, durable=False, changes=shards == 1, quiet=False, make=make, forget_changes=_sweep_all, spoil=spoil
     )
 
 

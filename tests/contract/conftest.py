@@ -14,6 +14,7 @@ from tests.contract.adapters import (
     CACHES,
     DURABLE_STORES,
     FEED_STORES,
+    QUIET_STORES,
     SPOILABLE_STORES,
     STORES,
 )
@@ -40,6 +41,12 @@ async def durable_store(request: pytest.FixtureRequest, tmp_path: Path) -> Async
 
 @pytest.fixture(params=FEED_STORES, ids=lambda harness: harness.name)
 async def feed_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
+    async for subject in _opened("store", request, tmp_path):
+        yield subject
+
+
+@pytest.fixture(params=QUIET_STORES, ids=lambda harness: harness.name)
+async def quiet_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
     async for subject in _opened("store", request, tmp_path):
         yield subject
 

@@ -32,6 +32,7 @@ class StoreHarness:
     name: str
     durable: bool
     changes: bool = True
+    quiet: bool = True
     make: Callable[[Path, ManualClock], Store]
     place: Callable[[Path], AbstractAsyncContextManager[object]] = nullcontext
     advance: Callable[[StoreUnderTest, int], Awaitable[None]] = _move_clock

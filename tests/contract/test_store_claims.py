@@ -10,6 +10,7 @@ async def test_the_harness_and_the_store_claim_the_same(store: StoreUnderTest) -
     assert isinstance(store.store.capabilities, StoreCapabilities)
     assert store.store.capabilities.durable == store.harness.durable
     assert store.store.capabilities.changes == store.harness.changes
+    assert store.store.capabilities.quiet == store.harness.quiet
 
 
 async def test_opening_again_is_harmless(store: StoreUnderTest) -> None:

@@ -13,7 +13,8 @@ from statesidecar.v1.state_service_pb2_grpc import StateServiceStub
 
 DEFAULT_TARGET: Final = "127.0.0.1:7420"
 TARGET_VARIABLE: Final = "STATE_SIDECAR_TARGET"
-_MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+_MESSAGE_BYTES_MAX: Final = 65 * 1024 * 1024
+"""A value of 64 MiB, and what travels with it."""
 OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
