@@ -181,7 +181,7 @@ def _value(name: str, value: Any) -> str:
         return f"`{str(value).lower()}`"
     if name.endswith("_s"):
         return f"`{_span(int(value * 1000))}`"
-    if name.endswith("bytes_max"):
+    if name.endswith("bytes_max") or name == "large_value_bytes":
         return f"`{value // 1024**2}MiB`"
     if name in {"ttl", "ttl_max", "max_age", "archive_after"}:
         return f"`{_span(value)}`"

@@ -7,7 +7,7 @@
 | `c/<namespace>␟<id, inverted>` | a checkpoint's record (`core/checkpoints.py`); inverted ids sort newest first |
 | `k/<namespace>␟<scope>/<id, inverted>` | says that there is one of this key, or prefix |
 | `p/<namespace>␟<id>` | the document of a checkpoint that waits to be stored by what changed in it |
-| `b/<content id>` | a content: how it is stored, and the bytes if they are few |
+| `b/<content id>` | a content (`core/contents.py`): how it is stored, and the bytes if they are few |
 | `r/<content id>` | how many checkpoints and contents need it: a counter |
 | `q/<namespace>␟<request id, hashed>` | the checkpoint that a request id made; ends by itself |
 | `o/<job>` | who does a background job, and until when |

@@ -181,7 +181,7 @@ def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, versio
         elif copy is not None:
             copies.append(copy)
             if write.checkpoint_every and isinstance(copy, Entry):
-                quiet += _automatic_checkpoint(copy, write.checkpoint_every, now)
+                quiet += _automatic_checkpoint(copy, write.checkpoint_every, now, index)
         results.append(result)
     return Decided(copies=tuple(copies), results=tuple(results), quiet=tuple(quiet))
 
@@ -216,8 +216,8 @@ def _decide_one(
             assert_never(operation)
 
 
-def _automatic_checkpoint(entry: Entry, every: int, now: int) -> tuple[Entry, ...]:
-    return checkpoints.automatic(entry, now=now) if marks.updates_of(entry) % every == 0 else ()
+def _automatic_checkpoint(entry: Entry, every: int, now: int, place: int) -> tuple[Entry, ...]:
+    return checkpoints.automatic(entry, now=now, place=place) if marks.updates_of(entry) % every == 0 else ()
 
 
 def _guard(key: str, expected: int | None, entry: Entry | None, version: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -51,4 +54,8 @@ class Ports(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
+        ...
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Do a long calculation where it holds up nobody. It is pure, and needs none of our state."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sidecar.core.limits import Limits
 from sidecar.core.policy import PolicyTable
 from sidecar.engine.buffering import Buffer
+from sidecar.engine.checkpoints import Checkpoints
 from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.reads import Reads
 from sidecar.engine.replay import Replay
@@ -33,3 +34,4 @@ class Engine:
         """What is kept while the authority is away; None: no namespace has its writes kept."""
         self.reads = Reads(self.namespaces, limits, buffer, self.buffer)
         self.writes = Writes(self.namespaces, limits, buffer, self.buffer)
+        self.checkpoints = Checkpoints(self.namespaces, limits, self.writes)

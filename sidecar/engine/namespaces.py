@@ -65,6 +65,11 @@ class Namespaces:
                 self._known[name] = known
         return known
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Those that requests named since the start, as far as they are remembered."""
+        return tuple(self._known)
+
     def placements(self) -> tuple[Placement, ...]:
         """Those that are configured."""
         return tuple(placement for placement in (self.hot, self.warm) if placement is not None)

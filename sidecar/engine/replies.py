@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidecar.core.entry import Entry
+from sidecar.core.entry import Copy, Entry
 from sidecar.core.modes import Durability, ServingMode
 from sidecar.core.operations import OperationResult
 from sidecar.engine.followups import Followup
@@ -30,12 +30,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a write did, an `OperationResult` for each operation; version 0: nothing was changed."""
+    """What a write did, an `OperationResult` for each operation; version 0: nothing was changed.
+
+    `copies` are the states that it left; none of a write that was repeated.
+    """
 
     version: int
     durability: Durability
     mode: ServingMode
     results: tuple[OperationResult, ...]
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,8 +51,11 @@ class Writes:
         needs_authority: bool,
         deadline: float | None = None,
         transaction: bool = False,
+        tentative: bool = False,
     ) -> Written:
         """Commit operations on distinct keys, all or nothing; a refusal of a `transaction` names the operation.
+
+        `tentative`: a refusal is not kept under the request id, because we will try another way under it.
 
         `needs_authority`: in an outage the answer is an error whatever the namespace's policy; else, if the policy
         allows it, the write is DISCARDED and says so. Raises InvalidRequest, VersionConflict, FailedPrecondition,
@@ -68,6 +71,7 @@ class Writes:
             value_bytes_max=space.policy.value_bytes_max,
             request=request,
             deadline=deadline,
+            tentative=tentative,
             checkpoint_every=space.checkpoint_every,
         )
         for index, operation in enumerate(operations):
@@ -94,7 +98,14 @@ class Writes:
             durability=placement.durability if outcome.version else Durability.NONE,
             mode=ServingMode.NORMAL,
             results=outcome.results,
+            copies=outcome.copies,
         )
+
+    async def drain(self, namespace: str, *, key: str | None, prefix: str) -> None:
+        """Settle what is kept for the authority of a key, or of all keys under a prefix. Raises Unavailable."""
+        if self._buffer is not None and self._replay is not None:
+            keys = [key] if key is not None else self._buffer.pending.under(namespace, prefix)
+            await self._replay.drain(namespace, keys)
 
     async def _commit(
         self, space: Namespace, placement: Placement, write: Write, *, needs_authority: bool
@@ -171,8 +182,7 @@ class Writes:
                 field="key_prefix",
             )
         placement = space.authority()
-        if self._buffer is not None and self._replay is not None:
-            await self._replay.drain(namespace, self._buffer.pending.under(namespace, prefix))
+        await self.drain(namespace, key=None, prefix=prefix)
         progress: PrefixProgress | None = None
         while progress is None or not progress.done:
             try:

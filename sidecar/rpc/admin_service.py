@@ -10,6 +10,7 @@ from sidecar.core.errors import OutcomeUnknown, Unavailable, Unsupported
 from sidecar.core.journal import DeadWrite
 from sidecar.rpc import convert_dead
 from sidecar.rpc.calls import Admission, Commits, Context, refuse_unreadable
+from sidecar.rpc.collecting import Collections
 from sidecar.rpc.status import abort, as_sidecar_error
 from statesidecar.v1 import admin_service_pb2 as pb
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceServicer
@@ -44,10 +45,16 @@ class DeadWriteAccess:
 class AdminService(AdminServiceServicer):
     """Tells the daemon's state, also while it drains: an operator wants to know most then."""
 
-    def __init__(self, report: Callable[[], pb.GetStatusResponse], access: DeadWriteAccess | None = None) -> None:
-        """`access` None: a daemon without a journal, which has no dead writes."""
+    def __init__(
+        self,
+        report: Callable[[], pb.GetStatusResponse],
+        access: DeadWriteAccess | None = None,
+        collections: Collections | None = None,
+    ) -> None:
+        """`access` None: a daemon without a journal, which has no dead writes. `collections` None: it has nothing to clean."""
         self._report = report
         self._access = access
+        self._collections = collections
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         try:
@@ -85,6 +92,16 @@ class AdminService(AdminServiceServicer):
             return pb.DiscardDeadWritesResponse(discarded_count=count)
         except Exception as exc:  # noqa: BLE001  # any error becomes a status
             await abort(context, as_sidecar_error(exc, "DiscardDeadWrites"))
+
+    async def CollectGarbage(self, request: pb.CollectGarbageRequest, context: Context) -> None:
+        try:
+            refuse_unreadable(request)
+            if self._collections is None:
+                await context.write(pb.CollectGarbageResponse(summary=pb.CollectionSummary()))
+            else:
+                await self._collections.tell(context, dry_run=request.dry_run)
+        except Exception as exc:  # noqa: BLE001  # any error becomes a status
+            await abort(context, as_sidecar_error(exc, "CollectGarbage"))
 
     def _dead(self) -> Sequence[DeadWrite]:
         return () if self._access is None else self._access.dead_writes.dead()

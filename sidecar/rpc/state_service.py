@@ -12,8 +12,9 @@ from sidecar.core.operations import Operation
 from sidecar.engine.engine import Engine
 from sidecar.engine.followups import Followup
 from sidecar.engine.replies import Read, Written
-from sidecar.rpc import convert
+from sidecar.rpc import convert, large
 from sidecar.rpc.calls import Admission, Commits, Context, patience, rpc
+from sidecar.rpc.checkpoints_service import CheckpointsService
 from sidecar.rpc.status import abort
 from sidecar.tiers.reading import Lookup
 from statesidecar.v1 import state_service_pb2 as pb
@@ -35,7 +36,7 @@ def _strong(consistency: int) -> bool:
     return False
 
 
-class StateService(StateServiceServicer):
+class StateService(CheckpointsService, StateServiceServicer):
     """The RPCs of statesidecar.v1.StateService; those of later releases answer CAPABILITY_MISSING."""
 
     def __init__(
@@ -54,6 +55,8 @@ class StateService(StateServiceServicer):
         self._engine = engine
         self._reads = engine.reads
         self._writes = engine.writes
+        self._checkpoints = engine.checkpoints
+        self._message_bytes_max = engine.limits.message_bytes_max
         self._commits = commits
         self._submit = submit
         self._read_timeout_s = read_timeout_s
@@ -68,7 +71,7 @@ class StateService(StateServiceServicer):
         return read.lookups
 
     @rpc
-    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse | large.CarriedResponse:
         read = await self._reads.get(
             request.namespace,
             (request.key,),
@@ -77,12 +80,15 @@ class StateService(StateServiceServicer):
             deadline=self._deadline(context),
         )
         [found] = self._owed(read)
-        return pb.GetResponse(
-            entry=None if found.entry is None else convert.entry(found.entry),
+        entry = found.entry
+        beside = entry if entry is not None and len(entry.value) >= large.CARRIED_BYTES else None
+        response = pb.GetResponse(
+            entry=None if entry is None or beside is not None else convert.entry(entry),
             mode=convert.wire(found.mode),
             served_by=convert.wire(found.tier),
             stale_possible=found.stale_possible,
         )
+        return response if beside is None else large.CarriedResponse(response, beside)
 
     @rpc
     async def BatchGet(self, request: pb.BatchGetRequest, context: Context) -> pb.BatchGetResponse:
@@ -145,11 +151,11 @@ class StateService(StateServiceServicer):
         *,
         needs_authority: bool,
     ) -> Written:
-        write_id = convert.write_id(request, request.request_id)
+        namespace, write_id = request.namespace, await large.write_id(request)
         return await self._commits.run(
             context,
             lambda deadline: self._writes.write(
-                request.namespace,
+                namespace,
                 (operation,),
                 request=write_id,
                 needs_authority=needs_authority,
@@ -216,4 +222,4 @@ class StateService(StateServiceServicer):
         """An RPC of a later release, unary or stream."""
         await abort(context, Unsupported("this release does not have this RPC yet"), mode=self.mode())
 
-    Watch = Connect = Checkpoint = GetCheckpoint = ListCheckpoints = DeleteCheckpoint = Restore = _missing
+    Watch = Connect = _missing

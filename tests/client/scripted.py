@@ -24,7 +24,10 @@ from statesidecar.v1 import types_pb2
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
 from statesidecar.v1.state_service_pb2_grpc import StateServiceServicer, add_StateServiceServicer_to_server
 
-RPCS = ("Get", "Set", "CAS", "Delete", "Touch", "Update", "BatchGet", "List", "DeletePrefix", "Transact")
+RPCS = (
+    *("Get", "Set", "CAS", "Delete", "Touch", "Update", "BatchGet", "List", "DeletePrefix", "Transact"),
+    *("Checkpoint", "GetCheckpoint", "ListCheckpoints", "DeleteCheckpoint", "Restore"),
+)
 
 
 def status(
@@ -128,8 +131,8 @@ class Blocking:
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         return getattr(self.client, method)(*arguments, **options)
 
-    def listed(self, *arguments: Any, **options: Any) -> list[Any]:
-        return list(self.client.list(*arguments, **options))
+    def listed(self, *arguments: Any, method: str = "list", **options: Any) -> list[Any]:
+        return list(getattr(self.client, method)(*arguments, **options))
 
     @contextmanager
     def session(self, *arguments: Any, **options: Any) -> Iterator[Session]:
@@ -150,9 +153,9 @@ class Asyncio:
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         return self._runner.run(getattr(self.client, method)(*arguments, **options))
 
-    def listed(self, *arguments: Any, **options: Any) -> list[Any]:
+    def listed(self, *arguments: Any, method: str = "list", **options: Any) -> list[Any]:
         async def collect() -> list[Any]:
-            return [entry async for entry in self.client.list(*arguments, **options)]
+            return [entry async for entry in getattr(self.client, method)(*arguments, **options)]
 
         return self._runner.run(collect())
 

@@ -12,7 +12,7 @@ from sidecar.stores.files import FileBlobs
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from tests.contract.adapters import CHANGES_MAX, FILE_BLOBS, MEMORY_CACHE, MEMORY_STORE
 from tests.contract.harnesses import BlobsHarness, CacheHarness, StoreHarness
-from tests.mutants import decisions, wrong_blobs, wrong_caches, wrong_stores, wrong_writes
+from tests.mutants import decisions, quiet_decisions, wrong_blobs, wrong_caches, wrong_stores, wrong_writes
 from tests.support.clock import ManualClock
 
 
@@ -34,7 +34,9 @@ def _store(kind: Callable[..., MemoryStore], caught_by: str, **options: Any) -> 
         return kind(clock=clock, changes_max=CHANGES_MAX)
 
     harness = StoreHarness(name=name, durable=False, make=make, forget_changes=MEMORY_STORE.forget_changes)
-    return Mutant(name=name, subjects=("store", "feed_store"), harness=harness, caught_by=caught_by, **options)
+    return Mutant(
+        name=name, subjects=("store", "feed_store", "quiet_store"), harness=harness, caught_by=caught_by, **options
+    )
 
 
 def _decision(wrong: decisions.Decide, caught_by: str) -> Mutant:
@@ -108,6 +110,19 @@ RIGHT = [
     _blobs(FileBlobs, ""),
 ]
 MUTANTS = [
+    _decision(quiet_decisions.relocation_unguarded, "test_only_the_state_that_was_meant_is_moved"),
+    _decision(quiet_decisions.ledger_check_ignored, "test_a_write_holds_only_while_a_row_of_the_ledger_does"),
+    _decision(quiet_decisions.relocation_is_a_change, "test_only_the_value_moves"),
+    _decision(quiet_decisions.relocation_takes_the_callers_labels, "test_only_the_value_moves"),
+    _decision(
+        quiet_decisions.value_away_is_an_empty_one,
+        "test_a_value_that_is_away_is_not_changed_and_its_request_id_stays_free",
+    ),
+    _decision(quiet_decisions.checkpoints_are_announced, "test_a_checkpoint_made_by_a_commit_is_quiet"),
+    _decision(
+        quiet_decisions.checkpoints_of_what_was_before, "test_writes_at_the_same_time_make_every_nth_a_checkpoint"
+    ),
+    _decision(quiet_decisions.updates_are_counted_once, "test_writes_at_the_same_time_make_every_nth_a_checkpoint"),
     _decision(decisions.cas_on_absent_succeeds, "test_a_version_never_matches_a_key_that_never_was"),
     _decision(decisions.delete_guard_ignored_on_absent, "test_a_version_never_matches_a_deleted_key"),
     _decision(decisions.check_ignored, "test_the_version_before_the_last_write_conflicts"),

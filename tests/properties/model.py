@@ -126,6 +126,7 @@ class Model:
                 labels=dict(operation.labels),
             )
             return Done(row is not None, True, end)
+        assert isinstance(operation, Change), "no caller relocates"
         return self._change(rows, operation, version, now, ttl, sliding)
 
     def _change(

@@ -17,8 +17,10 @@ from statesidecar.v1 import types_pb2 as types
 NS = "shop"
 MIB = 1024 * 1024
 NEWER_EPOCH = version_of(9, 1)
+NO_CHECKPOINT = "0" * 28
 INVALID, FAILED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
 MISSING, ABORTED = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.ABORTED
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 UNKNOWN_FIELD = b"\xca\x3e\x03new"
 """Field 1001 of a later release, as bytes on the wire."""
@@ -94,10 +96,15 @@ KEYED: dict[str, Any] = {
     "Delete": pb.DeleteRequest(key="key"),
     "Touch": pb.TouchRequest(key="key"),
     "Update": pb.UpdateRequest(key="key", increment=pb.Increment(delta=1), create=True),
+    "Checkpoint": pb.CheckpointRequest(key="key"),
+    "Restore": pb.RestoreRequest(key="key"),
 }
 UNKEYED: dict[str, Any] = {
     "BatchGet": pb.BatchGetRequest(keys=["key"]),
     "List": pb.ListRequest(),
+    "ListCheckpoints": pb.ListCheckpointsRequest(),
+    "GetCheckpoint": pb.GetCheckpointRequest(checkpoint_id=NO_CHECKPOINT),
+    "DeleteCheckpoint": pb.DeleteCheckpointRequest(checkpoint_id=NO_CHECKPOINT),
     "DeletePrefix": pb.DeletePrefixRequest(key_prefix="key"),
     "Transact": pb.TransactRequest(operations=[op_set()]),
 }
@@ -136,7 +143,7 @@ def names_and_keys() -> Iterator[Case]:
         yield bad("Transact", name, "KEY_INVALID", "key", made("Transact", operations=[op_set(key)]))
         check = pb.TransactOperation(check=pb.Check(key=key))
         yield bad("Transact", f"check with {name}", "KEY_INVALID", "key", made("Transact", operations=[check]))
-    for rpc in ("List", "DeletePrefix"):
+    for rpc in ("List", "DeletePrefix", "ListCheckpoints"):
         yield bad(rpc, "prefix of 1025 bytes", "KEY_INVALID", "key_prefix", made(rpc, key_prefix="k" * 1025))
 
 
@@ -334,6 +341,53 @@ def transactions() -> Iterator[Case]:
     )
 
 
+def checkpoints() -> Iterator[Case]:
+    long_prefix, both = "k" * 1025, {"key": "key", "key_prefix": "key"}
+    for rpc in ("Checkpoint", "Restore"):
+        yield bad(rpc, "prefix of 1025 bytes", "KEY_INVALID", "key_prefix", made(rpc, key="", key_prefix=long_prefix))
+        yield bad(rpc, "long request id", "REQUEST_ID_INVALID", "request_id", made(rpc, request_id="r" * 129))
+    for rpc in ("Checkpoint", "Restore", "ListCheckpoints"):
+        yield bad(rpc, "key and prefix", "KEY_INVALID", "key", made(rpc, **both))
+    chosen_twice = made("Restore", checkpoint_id=NO_CHECKPOINT)
+    yield bad("Restore", "id and key", "KEY_INVALID", "key", chosen_twice)
+    yield bad("Restore", "negative", "VERSION_INVALID", "expected_version", made("Restore", expected_version=-1))
+    yield bad("Checkpoint", "long label", "FIELD_TOO_LONG", "label", made("Checkpoint", label="l" * 257))
+    yield bad("Checkpoint", "empty name", "LABELS_INVALID", "metadata", made("Checkpoint", metadata={"": "x"}))
+    for size in (-1, 1001):
+        yield bad(
+            "ListCheckpoints",
+            f"page of {size}",
+            "PAGE_SIZE_INVALID",
+            "page_size",
+            made("ListCheckpoints", page_size=size),
+        )
+    yield bad("ListCheckpoints", "token", "PAGE_TOKEN_INVALID", "page_token", made("ListCheckpoints", page_token="x"))
+    yield Case(name="absent key", rpc="Checkpoint", request=made("Checkpoint"), code=FAILED, reason="KEY_NOT_FOUND")
+    no_keys = made("Checkpoint", key="", key_prefix="key")
+    yield Case(name="prefix without keys", rpc="Checkpoint", request=no_keys, code=FAILED, reason="KEY_NOT_FOUND")
+    parentless = made("Checkpoint", parent_id=NO_CHECKPOINT)
+    by_id = made("Restore", key="", checkpoint_id=NO_CHECKPOINT)
+    for name, rpc, request in [
+        ("parent", "Checkpoint", parentless),
+        ("id", "GetCheckpoint", made("GetCheckpoint")),
+        ("no id", "GetCheckpoint", made("GetCheckpoint", checkpoint_id="")),
+        ("id", "DeleteCheckpoint", made("DeleteCheckpoint")),
+        ("id", "Restore", by_id),
+        ("latest of a key", "Restore", made("Restore")),
+        ("latest of a prefix", "Restore", made("Restore", key="", key_prefix="key")),
+    ]:
+        yield Case(name=name, rpc=rpc, request=request, code=NOT_FOUND, reason="CHECKPOINT_NOT_FOUND")
+    kept = (("Set", pb.SetRequest(namespace=NS, key="key")), ("Checkpoint", made("Checkpoint")))
+    guarded = made("Restore", expected_version=1)
+    yield Case(name="lost", rpc="Restore", request=guarded, code=ABORTED, reason="VERSION_MISMATCH", before=kept)
+    of_prefix = (kept[0], ("Checkpoint", no_keys))
+    guarded = made("Restore", key="", key_prefix="key", expected_version=1)
+    yield bad("Restore", "guard of a prefix", "VERSION_INVALID", "expected_version", guarded, before=of_prefix)
+    again = made("Checkpoint", request_id="r", label="other")
+    first = (kept[0], ("Checkpoint", made("Checkpoint", request_id="r")))
+    yield bad("Checkpoint", "another body", "REQUEST_ID_REUSED", "request_id", again, before=first)
+
+
 CASES: list[Case] = [
     *names_and_keys(),
     *unknown_fields(),
@@ -342,4 +396,5 @@ CASES: list[Case] = [
     *updates(),
     *many(),
     *transactions(),
+    *checkpoints(),
 ]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sidecar.runtime import ports
-from sidecar.runtime.tasks import Rounds
 from statesidecar.v1 import state_service_pb2 as pb
 from statesidecar.v1 import types_pb2 as types
 from tests.support.clock import ManualClock
@@ -204,9 +203,8 @@ async def test_a_touch_that_shortens_is_heard_by_the_hot_tier(timed: Timed) -> N
 async def test_the_sweeper_leaves_nothing_of_what_ended_to_read(timed: Timed) -> None:
     version = (await timed.daemon.state.Set(with_ttl("shop", 60))).version
     timed.clock.advance(60_000)
-    for background in timed.daemon.daemon._background:
-        if isinstance(background, Rounds):
-            await background._once()
+    for part in timed.daemon.daemon._cleaner.parts:
+        await part.round()
 
     reply = await timed.daemon.state.Get(pb.GetRequest(namespace="shop", key="key", min_version=version))
     created = await timed.daemon.state.CAS(pb.CASRequest(namespace="shop", key="key"))

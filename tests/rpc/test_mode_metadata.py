@@ -92,7 +92,7 @@ async def test_a_reply_that_passed_through_says_so(served: Served, rpc: str) -> 
 ERRORS: dict[str, tuple[str, Any, grpc.StatusCode]] = {
     "VERSION_MISMATCH": ("CAS", made("CAS", namespace=NS, expected_version=1), grpc.StatusCode.ABORTED),
     "KEY_INVALID": ("Get", made("Get", namespace=NS, key=""), grpc.StatusCode.INVALID_ARGUMENT),
-    "CAPABILITY_MISSING": ("Restore", pb.RestoreRequest(namespace=NS), grpc.StatusCode.UNIMPLEMENTED),
+    "CHECKPOINT_NOT_FOUND": ("Restore", pb.RestoreRequest(namespace=NS, key="k"), grpc.StatusCode.NOT_FOUND),
 }
 
 

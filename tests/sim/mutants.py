@@ -82,8 +82,8 @@ class _Silent(Placement):
 class _Floorless(Placement):
     """The caller's floor is ignored."""
 
-    async def get(self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, deadline: float | None) -> Found:
-        return await super().get(namespace, keys, [0] * len(floors), deadline=deadline)
+    async def get(self, namespace: str, keys: Sequence[str], floors: Sequence[int], **options: Any) -> Found:
+        return await super().get(namespace, keys, [0] * len(floors), **options)
 
 
 class _CarelessFlights(Placement):

@@ -78,6 +78,9 @@ class SimPorts:
     async def sleep(self, seconds: float) -> None:
         await sleep(int(seconds * 1000))
 
+    async def compute(self, work: Callable[[], T]) -> T:
+        return work()
+
 
 class Call:
     """A call under way in a sidecar, and its answer."""

@@ -98,7 +98,7 @@ class RunningDaemon(Stubs):
         """From now on the authority (unset: of warm namespaces) can be taken away, and held in mid-call."""
         at = placement or self.warm
         switched = SwitchedStore(at.authority)
-        at.authority = switched
+        at.authority = at.ledger.authority = switched
         return switched
 
 
@@ -110,6 +110,7 @@ def settings(data_dir: Path, **given: Any) -> Settings:
         "http_listen": "",
         "tiers": MEMORY,
         "sweep_interval_s": 3600.0,
+        "cleaning_interval_s": 3600.0,
     }
     return Settings(**(defaults | given))
 

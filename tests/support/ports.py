@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from sidecar.core.ports import Signal
 from tests.support.clock import ManualClock
+
+T = TypeVar("T")
 
 
 class ManualPorts:
@@ -28,3 +32,6 @@ class ManualPorts:
     async def sleep(self, seconds: float) -> None:
         self.clock.advance(int(seconds * 1000))
         await asyncio.sleep(0)
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        return work()

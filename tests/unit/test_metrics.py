@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar.core.breaker import BreakerState
 from sidecar.core.journal import DeadWrite, Settlement
 from sidecar.core.modes import ServingMode, Tier
+from sidecar.engine.cleaning.tally import KINDS, Tally
 from sidecar.telemetry.metrics import exposition
 from sidecar.tiers.stats import TierReport, TierStats
 from tests.rpc.graves import dead_write
@@ -49,6 +50,7 @@ class Figures:
     reports: list[tuple[Tier, TierReport, int]]
     health: Health | None = None
     buffer: Buffer | None = None
+    cleaned: Tally | None = None
 
     def mode(self) -> ServingMode:
         return ServingMode.DEGRADED
@@ -151,3 +153,24 @@ def test_every_tier_has_its_figures(figures: Figures) -> None:
         assert found["statesidecar_tier_lookups_total", tier, "miss"] == 1
         assert found["statesidecar_tier_held_bytes", tier] == held
         assert found["statesidecar_tier_operation_duration_seconds", tier, "0.99"] == 0.25
+
+
+def test_what_was_cleaned_and_how_far_each_job_is(figures: Figures) -> None:
+    figures.cleaned = Tally()
+    figures.cleaned.add({"expired": 5, "blobs": 2, "corrupt": 1})
+    figures.cleaned.add({"expired": 1})
+    figures.cleaned.worked(Tier.WARM, "sweep", now=5_500, more=False)
+    figures.cleaned.worked(Tier.WARM, "sweep", now=9_000, more=True)
+    figures.cleaned.worked(Tier.HOT, "settle", now=7_000, more=True)
+
+    found = samples(figures)
+
+    counted = of("statesidecar_cleaned_total", found)
+    assert set(counted) == {(kind,) for kind in (*KINDS, "corrupt")}
+    assert {kind: count for (kind,), count in counted.items() if count} == {"expired": 6, "blobs": 2, "corrupt": 1}
+    assert of("statesidecar_cleaning_behind", found) == {("warm", "sweep"): 1, ("hot", "settle"): 1}
+    assert of("statesidecar_cleaning_pass_timestamp_seconds", found) == {("warm", "sweep"): 5.5}
+
+
+def test_a_daemon_that_cleans_nothing_has_no_metrics_of_it(figures: Figures) -> None:
+    assert not [labels for labels in samples(figures) if "clean" in labels[0]]

@@ -14,6 +14,7 @@ from sidecar.core.errors import StoreUnavailable
 from sidecar.core.limits import Limits
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.core.policy import PolicyTable
+from sidecar.engine.cleaning.tally import Tally
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
 from sidecar.runtime.build import Backends
@@ -125,3 +126,19 @@ async def test_draining_is_not_ready(tmp_path: Path) -> None:
     assert not ready
     assert json.loads(detail)["draining"] is True
     assert json.loads(detail)["journal_depth"] == 0
+
+
+async def test_status_has_what_was_cleaned(tmp_path: Path) -> None:
+    tally = Tally()
+    made = await parts(tmp_path, cleaned=tally)
+    tally.add({"expired": 5})
+    tally.worked(Tier.WARM, "settle", now=START_MS + 5, more=False)
+    tally.worked(Tier.WARM, "sweep", now=START_MS, more=True)
+
+    status = made.report.status()
+
+    assert status.cleaned_counts["expired"] == 5
+    settle, sweep = status.cleaning
+    assert (settle.tier, settle.job, settle.behind) == (types.TIER_WARM, "settle", False)
+    assert settle.pass_time.ToMilliseconds() == START_MS + 5
+    assert (sweep.behind, sweep.HasField("pass_time")) == (True, False)

@@ -136,7 +136,7 @@ def test_every_problem_of_every_source_is_listed_at_once() -> None:
             listen: ["0.0.0.0:7420", "unix:relative"]
             namespaces:
               chat: {kind: sesion, ttl: 30x, on_outage: buffer, schema: {version: 3, migrations: [a.py]}}
-              jobs: {sliding: true, checkpoint: 3, history: 2, archive_after: 3d}
+              jobs: {sliding: true, checkpoint: 3, history: 2}
             limits: {page_size_default: 5000}
             grace_period_s: -2
         """,
@@ -167,7 +167,6 @@ def test_every_problem_of_every_source_is_listed_at_once() -> None:
             "namespaces.jobs.sliding (state.yaml): sliding needs a ttl: set one",
             "namespaces.jobs.checkpoint (state.yaml): must be a mapping of settings",
             "namespaces.jobs.history (state.yaml): history is not in this release: leave it out",
-            "namespaces.jobs.archive_after (state.yaml): archive_after is not in this release: leave it out",
             "limits.page_size_default (state.yaml): 5000 is above page_size_max, 1000",
             "grace_period_s (state.yaml): -2 is not above zero",
             "requests_max (--set): must be a whole number",
@@ -184,8 +183,24 @@ def test_every_problem_of_every_source_is_listed_at_once() -> None:
             "namespaces.a.ttl (state.yaml): 172800 s is above limits.",
         ),
         (
-            "namespaces: {a: {value_bytes_max: 16MiB}}",
+            "{namespaces: {a: {value_bytes_max: 16MiB}}, limits: {message_bytes_max: 16MiB}}",
             "namespaces.a.value_bytes_max (state.yaml): 16777216 does not fit",
+        ),
+        (
+            "{namespaces: {a: {archive_after: 7d}}, tiers: {cold: 'none://'}}",
+            "namespaces.a.archive_after (state.yaml): archive_after moves values",
+        ),
+        (
+            "{namespaces: {a: {archive_after: 7d}}, tiers: {warm: 'memory://'}}",
+            "namespaces.a.archive_after (state.yaml): archive_after moves values",
+        ),
+        (
+            "namespaces: {a: {kind: system, archive_after: 7d}}",
+            "namespaces.a.archive_after (state.yaml): archive_after moves values",
+        ),
+        (
+            "namespaces: {a: {large_value_bytes: 0}}",
+            "namespaces.a.large_value_bytes (state.yaml): must be above 0",
         ),
         (
             "namespaces: {a: {authority: hot}}\ntiers: {hot: 'none://'}",
@@ -281,14 +296,24 @@ def test_what_kubernetes_injects_for_a_service_is_silent_and_a_typing_error_is_n
 
 def test_what_is_allowed_and_has_no_effect_is_a_warning() -> None:
     settings = load_settings(
-        None, ["tiers.hot=none://", "namespaces.a.reconcile=merge", "namespaces.a.checkpoint.every=2"], {}
+        None, ["tiers.hot=none://", "namespaces.a.reconcile=merge", "namespaces.a.schema.version=2"], {}
     )
 
     assert [warning.partition(":")[0] for warning in settings.warnings] == [
         "tiers.hot is none",
         "namespaces.a.reconcile has no effect",
-        "namespaces.a.checkpoint.every has no effect yet",
+        "namespaces.a.schema.version has no effect yet",
     ]
+
+
+def test_automatic_checkpoints_of_an_authority_on_redis_are_a_warning() -> None:
+    asked = ["tiers.hot=redis://r", "namespaces.a.checkpoint.every=2", "namespaces.b.authority=hot"]
+    hot = [*asked, "namespaces.b.checkpoint.every=2"]
+
+    assert load_settings(None, ["namespaces.a.checkpoint.every=2"], {}).warnings == []
+    assert load_settings(None, asked, {}).warnings == []
+    [told] = load_settings(None, hot, {}).warnings
+    assert told.startswith("namespaces.b.checkpoint.every has no effect")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,35 @@ def test_limits_take_sizes_and_durations() -> None:
     assert settings.request_limits() == Limits(ttl_ms_max=30 * 86_400_000, message_bytes_max=8 << 20, items_max=7)
 
 
+def test_a_message_has_room_for_the_largest_value_unless_its_bound_is_set() -> None:
+    large = ["namespaces.media.value_bytes_max=64MiB"]
+
+    assert load_settings(None, large, {}).request_limits().message_bytes_max == 65 << 20
+    assert (
+        load_settings(None, [*large, "limits.message_bytes_max=128MiB"], {}).request_limits().message_bytes_max
+        == 128 << 20
+    )
+    assert load_settings(None, ["namespaces.a.value_bytes_max=8KiB"], {}).request_limits() == Limits()
+
+
+def test_what_is_kept_in_cold_is_a_policy_and_a_warning_where_nothing_can_be() -> None:
+    set_ = [
+        "namespaces.a.large_value_bytes=64KiB",
+        "namespaces.a.archive_after=7d",
+        "namespaces.b.large_value_bytes=none",
+    ]
+    table = load_settings(None, set_, {}).policy_table()
+
+    assert (table.of("a").large_value_bytes, table.of("a").archive_after_ms) == (64 << 10, 7 * 86_400_000)
+    assert (table.of("b").large_value_bytes, table.of("c").large_value_bytes) == (None, 1 << 20)
+    assert load_settings(None, set_, {}).warnings == []
+    assert "large_value_bytes has no effect" in "".join(
+        load_settings(None, [set_[0], "tiers.cold=none://"], {}).warnings
+    )
+    short = load_settings(None, ["namespaces.session.archive_after=10m"], {}).warnings
+    assert "archive_after has no effect" in "".join(short)
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_a_namespace_with_nothing_set_is_its_preset(kind: Kind) -> None:
     assert NamespaceSettings().policy(kind.value) == PRESETS[kind]

@@ -4,6 +4,7 @@ from statesidecar._async_client import AsyncStateClient
 from statesidecar._client import StateClient
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session
+from statesidecar.checkpoints import Checkpoint, CheckpointContent, RestoreResult
 from statesidecar.errors import (
     CapabilityMissing,
     DataLoss,
@@ -58,6 +59,8 @@ __all__ = [
     "CapabilityMissing",
     "CasOp",
     "CheckOp",
+    "Checkpoint",
+    "CheckpointContent",
     "Consistency",
     "DataLoss",
     "DeadlineExceeded",
@@ -76,6 +79,7 @@ __all__ = [
     "MergePatchOp",
     "NotFound",
     "PermissionDenied",
+    "RestoreResult",
     "RetryPolicy",
     "ServingMode",
     "Session",

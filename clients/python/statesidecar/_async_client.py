@@ -17,6 +17,7 @@ from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session, SessionPlans, States
 from statesidecar._status import error_of_rpc
+from statesidecar.checkpoints import Checkpoint
 from statesidecar.errors import InvalidRequest, StateSidecarError
 from statesidecar.types import Entry
 
@@ -74,6 +75,10 @@ class AsyncStateClient:
     append = _awaiting(States.append)
     increment = _awaiting(States.increment)
     transact = _awaiting(States.transact)
+    checkpoint = _awaiting(States.checkpoint)
+    get_checkpoint = _awaiting(States.get_checkpoint)
+    delete_checkpoint = _awaiting(States.delete_checkpoint)
+    restore = _awaiting(States.restore)
     status = _awaiting(States.status)
     update = _awaiting(States.update)
     session = _opening(States.session)
@@ -99,6 +104,30 @@ class AsyncStateClient:
             entries, token = await self._run(page)
             for entry in entries:
                 yield entry
+            if not token:
+                return
+
+    async def list_checkpoints(
+        self,
+        namespace: str,
+        *,
+        key: str = "",
+        key_prefix: str = "",
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Checkpoint]:
+        """Checkpoints of a key or of a prefix, or else all of the namespace; newest first, a page at a time.
+
+        `page_size` 0: the daemon's default. `timeout_s` is the time of each page.
+        """
+        token = ""
+        while True:
+            page = self._calls.checkpoints_page(
+                namespace, token, key=key, key_prefix=key_prefix, page_size=page_size, timeout_s=timeout_s
+            )
+            checkpoints, token = await self._run(page)
+            for found in checkpoints:
+                yield found
             if not token:
                 return
 

@@ -127,7 +127,7 @@ class Calls(Sender):
     ) -> Plan[WriteResult]:
         """Writes a key, whatever was there. `ttl` None: the namespace's."""
         op = SetOp(key, value, content_type, schema_version, labels, ttl)
-        name = _request_id(request_id)
+        name = given_or_new(request_id)
         reply = yield from self._write("Set", _requests.set(namespace, op, name), timeout_s)
         self.floors.observe(namespace, key, reply.version)
         return _replies.written(reply)
@@ -148,7 +148,7 @@ class Calls(Sender):
     ) -> Plan[WriteResult]:
         """Writes a key if its version is the expected one; 0: if it does not exist. Raises VersionConflict if not."""
         op = CasOp(key, value, expected_version, content_type, schema_version, labels, ttl)
-        name = _request_id(request_id)
+        name = given_or_new(request_id)
         reply = yield from self._write("CAS", _requests.cas(namespace, op, name), timeout_s)
         self.floors.observe(namespace, key, reply.version)
         return _replies.written(reply)
@@ -163,7 +163,7 @@ class Calls(Sender):
         timeout_s: float | None = None,
     ) -> Plan[DeleteResult]:
         """Deletes a key; of an absent one that is no error, unless a version was expected (VersionConflict)."""
-        request = _requests.delete(namespace, DeleteOp(key, expected_version), _request_id(request_id))
+        request = _requests.delete(namespace, DeleteOp(key, expected_version), given_or_new(request_id))
         reply = yield from self._write("Delete", request, timeout_s)
         self.floors.observe(namespace, key, reply.version)
         return _replies.deleted(reply)
@@ -179,7 +179,7 @@ class Calls(Sender):
     ) -> Plan[DeletePrefixResult]:
         """Deletes the keys under a prefix, each atomically, all of them not. An empty prefix needs `all_keys`."""
         request = pb.DeletePrefixRequest(
-            namespace=namespace, key_prefix=prefix, all=all_keys, request_id=_request_id(request_id)
+            namespace=namespace, key_prefix=prefix, all=all_keys, request_id=given_or_new(request_id)
         )
         return _replies.deleted_prefix((yield from self._write("DeletePrefix", request, timeout_s)))
 
@@ -263,7 +263,7 @@ class Calls(Sender):
         Raises what the first operation that failed would; `metadata["operation"]` is its index.
         """
         ops = list(operations)
-        request = _requests.transact(namespace, ops, _request_id(request_id))
+        request = _requests.transact(namespace, ops, given_or_new(request_id))
         reply = yield from self._write("Transact", request, timeout_s)
         result = _replies.transacted(reply)
         for op, done in zip(ops, result.results, strict=True):
@@ -279,12 +279,13 @@ class Calls(Sender):
     def _update(
         self, namespace: str, op: UpdateOp, request_id: str | None, timeout_s: float | None
     ) -> Plan[UpdateResult]:
-        reply = yield from self._write("Update", _requests.update(namespace, op, _request_id(request_id)), timeout_s)
+        reply = yield from self._write("Update", _requests.update(namespace, op, given_or_new(request_id)), timeout_s)
         self.floors.observe(namespace, op.key, reply.version)
         return _replies.updated(reply)
 
 
-def _request_id(given: str | None) -> str:
+def given_or_new(given: str | None) -> str:
+    """The request id of a write: the caller's, else one of its own."""
     return new_request_id() if given is None else given
 
 

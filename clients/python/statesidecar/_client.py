@@ -16,6 +16,7 @@ from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session, SessionPlans, States
 from statesidecar._status import error_of_rpc
+from statesidecar.checkpoints import Checkpoint
 from statesidecar.errors import InvalidRequest, StateSidecarError
 from statesidecar.types import Entry
 
@@ -71,6 +72,10 @@ class StateClient:
     append = _blocking(States.append)
     increment = _blocking(States.increment)
     transact = _blocking(States.transact)
+    checkpoint = _blocking(States.checkpoint)
+    get_checkpoint = _blocking(States.get_checkpoint)
+    delete_checkpoint = _blocking(States.delete_checkpoint)
+    restore = _blocking(States.restore)
     status = _blocking(States.status)
     update = _blocking(States.update)
     session = _opening(States.session)
@@ -95,6 +100,29 @@ class StateClient:
             )
             entries, token = self._run(page)
             yield from entries
+            if not token:
+                return
+
+    def list_checkpoints(
+        self,
+        namespace: str,
+        *,
+        key: str = "",
+        key_prefix: str = "",
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> Iterator[Checkpoint]:
+        """Checkpoints of a key or of a prefix, or else all of the namespace; newest first, a page at a time.
+
+        `page_size` 0: the daemon's default. `timeout_s` is the time of each page.
+        """
+        token = ""
+        while True:
+            page = self._calls.checkpoints_page(
+                namespace, token, key=key, key_prefix=key_prefix, page_size=page_size, timeout_s=timeout_s
+            )
+            checkpoints, token = self._run(page)
+            yield from checkpoints
             if not token:
                 return
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from statesidecar.checkpoints import Checkpoint, CheckpointContent, RestoreResult
 from statesidecar.operations import OperationResult, TransactResult
 from statesidecar.types import (
     BreakerState,
@@ -103,6 +104,42 @@ def transacted(reply: pb.TransactResponse) -> TransactResult:
         results=tuple(_operation(result) for result in reply.results),
         version=reply.version,
         durability=Durability(reply.durability),
+        mode=ServingMode(reply.mode),
+    )
+
+
+def checkpoint(namespace: str, info: pb.CheckpointInfo) -> Checkpoint:
+    """One checkpoint: of `checkpoint` and `list_checkpoints`."""
+    return Checkpoint(
+        namespace=namespace,
+        checkpoint_id=info.checkpoint_id,
+        key=info.key,
+        key_prefix=info.key_prefix,
+        label=info.label,
+        metadata=dict(info.metadata),
+        parent_id=info.parent_id,
+        create_time=_time(info, "create_time"),
+        entry_count=info.entry_count,
+        value_bytes=info.value_bytes,
+        stored_bytes=info.stored_bytes,
+        automatic=info.automatic,
+    )
+
+
+def checkpoint_content(namespace: str, reply: pb.GetCheckpointResponse) -> CheckpointContent:
+    """Of `get_checkpoint`."""
+    return CheckpointContent(
+        checkpoint=checkpoint(namespace, reply.checkpoint),
+        entries=tuple(entry(message) for message in reply.entries),
+        mode=ServingMode(reply.mode),
+    )
+
+
+def restored(reply: pb.RestoreResponse) -> RestoreResult:
+    """Of `restore`."""
+    return RestoreResult(
+        entries=tuple(entry(message) for message in reply.entries),
+        version=reply.version,
         mode=ServingMode(reply.mode),
     )
 

@@ -19,7 +19,7 @@ from statesidecar._retry import (
     pause_before_retry_s,
     unknown_outcome,
 )
-from statesidecar.errors import DeadlineExceeded, FailedPrecondition, StateSidecarError, VersionConflict
+from statesidecar.errors import DeadlineExceeded, FailedPrecondition, NotFound, StateSidecarError, VersionConflict
 from statesidecar.types import Consistency
 
 _RANDOM: Final = SystemRandom()
@@ -57,13 +57,19 @@ class Sender:
             self.floors.observe(request.namespace, conflict.key, conflict.current_version or 0)
             raise
         except FailedPrecondition as error:
-            if error.reason == errors.EPOCH_CHANGED and rpc in {"CAS", "Delete"}:
+            if error.reason == errors.EPOCH_CHANGED and rpc in {"CAS", "Delete", "Restore"}:
                 self.floors.forget(request.namespace, request.key)
             raise
 
-    def _send(self, rpc: str, request: Any, deadline: float, *, request_id: str | None = None) -> Plan[Any]:
-        """Sends a request until it is answered or may not be sent again. `request_id` None: not a write."""
-        idempotent = request_id != ""
+    def _send(
+        self, rpc: str, request: Any, deadline: float, *, request_id: str | None = None, deletes: bool = False
+    ) -> Plan[Any]:
+        """Sends a request until it is answered or may not be sent again. `request_id` None: not a write.
+
+        `deletes`: repeated, it does no harm, and finds what its first delivery deleted not to be there; it answers None
+        then.
+        """
+        idempotent = deletes or request_id != ""
         maybe_landed = False
         attempt = 0
         self._budget.earn()
@@ -77,6 +83,8 @@ class Sender:
                 attempt_s = attempt_timeout_s(remaining_s, attempt=attempt, splits=splits, policy=self._retry)
                 return (yield Attempt(rpc, request, attempt_s))
             except StateSidecarError as error:
+                if deletes and maybe_landed and isinstance(error, NotFound):
+                    return None
                 pause_s = pause_before_retry_s(
                     error,
                     attempt=attempt,

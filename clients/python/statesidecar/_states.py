@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from statesidecar import errors
 from statesidecar._calls import Calls
+from statesidecar._checkpoint_calls import CheckpointCalls
 from statesidecar._effects import Invoke, Pause, Plan, T
 from statesidecar._merge import MergeConflict, merge, same
 from statesidecar._requests import JSON_CONTENT_TYPE, decode_json, encode_json
@@ -44,7 +45,7 @@ class Session:
     saved: bool = False
 
 
-class States(Calls):
+class States(CheckpointCalls):
     """The calls, and those built on them."""
 
     def update(

@@ -27,13 +27,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from statesidecar.v1 import types_pb2 as statesidecar_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#statesidecar/v1/admin_service.proto\x12\x0fstatesidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstatesidecar/v1/types.proto\"\x12\n\x10GetStatusRequest\"\xb5\x03\n\x11GetStatusResponse\x12*\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.statesidecar.v1.ServingMode\x12*\n\x05tiers\x18\x02 \x03(\x0b\x32\x1b.statesidecar.v1.TierStatus\x12-\n\noutbox_lag\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eoutbox_pending\x18\x04 \x01(\x03\x12\x15\n\rjournal_depth\x18\x05 \x01(\x03\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61pp\x18\x08 \x01(\t\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x1a\n\x12requests_in_flight\x18\n \x01(\x03\x12\x19\n\x11\x66ollowups_pending\x18\x0b \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64_writes\x18\x0c \x01(\x03\x12\x37\n\x13journal_oldest_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbd\x02\n\nTierStatus\x12#\n\x04tier\x18\x01 \x01(\x0e\x32\x15.statesidecar.v1.Tier\x12\x0b\n\x03url\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.statesidecar.v1.TierState\x12.\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x1d.statesidecar.v1.BreakerState\x12\x30\n\x07latency\x18\x05 \x01(\x0b\x32\x1f.statesidecar.v1.LatencySummary\x12\x16\n\thit_ratio\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07lookups\x18\x07 \x01(\x03\x12\x12\n\nlast_error\x18\x08 \x01(\t\x12\x11\n\tauthority\x18\t \x01(\x08\x12\x12\n\nbytes_held\x18\n \x01(\x03\x42\x0c\n\n_hit_ratio\"\x97\x01\n\x0eLatencySummary\x12&\n\x03p50\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"\x9c\x02\n\tDeadWrite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x11\n\toperation\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x19\n\x0c\x62\x61se_version\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x31\n\rbuffered_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdead_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0f\n\x07message\x18\x0b \x01(\tB\x0f\n\r_base_version\"Q\n\x15ListDeadWritesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x16ListDeadWritesResponse\x12/\n\x0b\x64\x65\x61\x64_writes\x18\x01 \x03(\x0b\x32\x1a.statesidecar.v1.DeadWrite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x18RedriveDeadWritesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12\x38\n\nresolution\x18\x04 \x01(\x0e\x32$.statesidecar.v1.DeadWriteResolution\"J\n\x19RedriveDeadWritesResponse\x12\x16\n\x0eredriven_count\x18\x01 \x01(\x03\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\"G\n\x18\x44iscardDeadWritesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"4\n\x19\x44iscardDeadWritesResponse\x12\x17\n\x0f\x64iscarded_count\x18\x01 \x01(\x03*\x82\x01\n\x13\x44\x65\x61\x64WriteResolution\x12%\n!DEAD_WRITE_RESOLUTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x45\x41\x44_WRITE_RESOLUTION_RETRY\x10\x01\x12#\n\x1f\x44\x45\x41\x44_WRITE_RESOLUTION_OVERWRITE\x10\x02*O\n\tTierState\x12\x1a\n\x16TIER_STATE_UNSPECIFIED\x10\x00\x12\x11\n\rTIER_STATE_UP\x10\x01\x12\x13\n\x0fTIER_STATE_DOWN\x10\x02*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\xb1\x03\n\x0c\x41\x64minService\x12W\n\tGetStatus\x12!.statesidecar.v1.GetStatusRequest\x1a\".statesidecar.v1.GetStatusResponse\"\x03\x90\x02\x01\x12\x66\n\x0eListDeadWrites\x12&.statesidecar.v1.ListDeadWritesRequest\x1a\'.statesidecar.v1.ListDeadWritesResponse\"\x03\x90\x02\x01\x12o\n\x11RedriveDeadWrites\x12).statesidecar.v1.RedriveDeadWritesRequest\x1a*.statesidecar.v1.RedriveDeadWritesResponse\"\x03\x90\x02\x02\x12o\n\x11\x44iscardDeadWrites\x12).statesidecar.v1.DiscardDeadWritesRequest\x1a*.statesidecar.v1.DiscardDeadWritesResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#statesidecar/v1/admin_service.proto\x12\x0fstatesidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstatesidecar/v1/types.proto\"\x12\n\x10GetStatusRequest\"\xed\x04\n\x11GetStatusResponse\x12*\n\x04mode\x18\x01 \x01(\x0e\x32\x1c.statesidecar.v1.ServingMode\x12*\n\x05tiers\x18\x02 \x03(\x0b\x32\x1b.statesidecar.v1.TierStatus\x12-\n\noutbox_lag\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eoutbox_pending\x18\x04 \x01(\x03\x12\x15\n\rjournal_depth\x18\x05 \x01(\x03\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61pp\x18\x08 \x01(\t\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x1a\n\x12requests_in_flight\x18\n \x01(\x03\x12\x19\n\x11\x66ollowups_pending\x18\x0b \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64_writes\x18\x0c \x01(\x03\x12\x37\n\x13journal_oldest_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12M\n\x0e\x63leaned_counts\x18\x0e \x03(\x0b\x32\x35.statesidecar.v1.GetStatusResponse.CleanedCountsEntry\x12\x31\n\x08\x63leaning\x18\x0f \x03(\x0b\x32\x1f.statesidecar.v1.CleaningStatus\x1a\x34\n\x12\x43leanedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x81\x01\n\x0e\x43leaningStatus\x12#\n\x04tier\x18\x01 \x01(\x0e\x32\x15.statesidecar.v1.Tier\x12\x0b\n\x03job\x18\x02 \x01(\t\x12-\n\tpass_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62\x65hind\x18\x04 \x01(\x08\"\xbd\x02\n\nTierStatus\x12#\n\x04tier\x18\x01 \x01(\x0e\x32\x15.statesidecar.v1.Tier\x12\x0b\n\x03url\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.statesidecar.v1.TierState\x12.\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x1d.statesidecar.v1.BreakerState\x12\x30\n\x07latency\x18\x05 \x01(\x0b\x32\x1f.statesidecar.v1.LatencySummary\x12\x16\n\thit_ratio\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07lookups\x18\x07 \x01(\x03\x12\x12\n\nlast_error\x18\x08 \x01(\t\x12\x11\n\tauthority\x18\t \x01(\x08\x12\x12\n\nbytes_held\x18\n \x01(\x03\x42\x0c\n\n_hit_ratio\"\x97\x01\n\x0eLatencySummary\x12&\n\x03p50\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"\x9c\x02\n\tDeadWrite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x11\n\toperation\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x19\n\x0c\x62\x61se_version\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x31\n\rbuffered_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdead_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x0f\n\x07message\x18\x0b \x01(\tB\x0f\n\r_base_version\"Q\n\x15ListDeadWritesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x16ListDeadWritesResponse\x12/\n\x0b\x64\x65\x61\x64_writes\x18\x01 \x03(\x0b\x32\x1a.statesidecar.v1.DeadWrite\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x18RedriveDeadWritesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12\x38\n\nresolution\x18\x04 \x01(\x0e\x32$.statesidecar.v1.DeadWriteResolution\"J\n\x19RedriveDeadWritesResponse\x12\x16\n\x0eredriven_count\x18\x01 \x01(\x03\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\"G\n\x18\x44iscardDeadWritesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"4\n\x19\x44iscardDeadWritesResponse\x12\x17\n\x0f\x64iscarded_count\x18\x01 \x01(\x03\"(\n\x15\x43ollectGarbageRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\"\x84\x01\n\x16\x43ollectGarbageResponse\x12\x35\n\x08progress\x18\x01 \x01(\x0b\x32#.statesidecar.v1.CollectionProgress\x12\x33\n\x07summary\x18\x02 \x01(\x0b\x32\".statesidecar.v1.CollectionSummary\"\xa0\x02\n\x12\x43ollectionProgress\x12#\n\x04tier\x18\x01 \x01(\x0e\x32\x15.statesidecar.v1.Tier\x12\x0b\n\x03job\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .statesidecar.v1.CollectionState\x12?\n\x06\x63ounts\x18\x04 \x03(\x0b\x32/.statesidecar.v1.CollectionProgress.CountsEntry\x12\x16\n\x0eremaining_jobs\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xb5\x01\n\x11\x43ollectionSummary\x12\x31\n\x04jobs\x18\x01 \x03(\x0b\x32#.statesidecar.v1.CollectionProgress\x12>\n\x06\x63ounts\x18\x02 \x03(\x0b\x32..statesidecar.v1.CollectionSummary.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\xe4\x01\n\x0f\x43ollectionState\x12 \n\x1c\x43OLLECTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43OLLECTION_STATE_RUNNING\x10\x01\x12\x1c\n\x18\x43OLLECTION_STATE_WAITING\x10\x02\x12\x19\n\x15\x43OLLECTION_STATE_DONE\x10\x03\x12\x19\n\x15\x43OLLECTION_STATE_BUSY\x10\x04\x12\x1b\n\x17\x43OLLECTION_STATE_FAILED\x10\x05\x12 \n\x1c\x43OLLECTION_STATE_NOT_COUNTED\x10\x06*\x82\x01\n\x13\x44\x65\x61\x64WriteResolution\x12%\n!DEAD_WRITE_RESOLUTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x45\x41\x44_WRITE_RESOLUTION_RETRY\x10\x01\x12#\n\x1f\x44\x45\x41\x44_WRITE_RESOLUTION_OVERWRITE\x10\x02*O\n\tTierState\x12\x1a\n\x16TIER_STATE_UNSPECIFIED\x10\x00\x12\x11\n\rTIER_STATE_UP\x10\x01\x12\x13\n\x0fTIER_STATE_DOWN\x10\x02*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\x9b\x04\n\x0c\x41\x64minService\x12W\n\tGetStatus\x12!.statesidecar.v1.GetStatusRequest\x1a\".statesidecar.v1.GetStatusResponse\"\x03\x90\x02\x01\x12\x66\n\x0eListDeadWrites\x12&.statesidecar.v1.ListDeadWritesRequest\x1a\'.statesidecar.v1.ListDeadWritesResponse\"\x03\x90\x02\x01\x12o\n\x11RedriveDeadWrites\x12).statesidecar.v1.RedriveDeadWritesRequest\x1a*.statesidecar.v1.RedriveDeadWritesResponse\"\x03\x90\x02\x02\x12o\n\x11\x44iscardDeadWrites\x12).statesidecar.v1.DiscardDeadWritesRequest\x1a*.statesidecar.v1.DiscardDeadWritesResponse\"\x03\x90\x02\x02\x12h\n\x0e\x43ollectGarbage\x12&.statesidecar.v1.CollectGarbageRequest\x1a\'.statesidecar.v1.CollectGarbageResponse\"\x03\x90\x02\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'statesidecar.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETSTATUSRESPONSE_CLEANEDCOUNTSENTRY']._loaded_options = None
+  _globals['_GETSTATUSRESPONSE_CLEANEDCOUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_COLLECTIONPROGRESS_COUNTSENTRY']._loaded_options = None
+  _globals['_COLLECTIONPROGRESS_COUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_COLLECTIONSUMMARY_COUNTSENTRY']._loaded_options = None
+  _globals['_COLLECTIONSUMMARY_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_ADMINSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001'
   _globals['_ADMINSERVICE'].methods_by_name['ListDeadWrites']._loaded_options = None
@@ -42,34 +48,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['RedriveDeadWrites']._serialized_options = b'\220\002\002'
   _globals['_ADMINSERVICE'].methods_by_name['DiscardDeadWrites']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['DiscardDeadWrites']._serialized_options = b'\220\002\002'
-  _globals['_DEADWRITERESOLUTION']._serialized_start=1890
-  _globals['_DEADWRITERESOLUTION']._serialized_end=2020
-  _globals['_TIERSTATE']._serialized_start=2022
-  _globals['_TIERSTATE']._serialized_end=2101
-  _globals['_BREAKERSTATE']._serialized_start=2103
-  _globals['_BREAKERSTATE']._serialized_end=2227
+  _globals['_ADMINSERVICE'].methods_by_name['CollectGarbage']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CollectGarbage']._serialized_options = b'\220\002\002'
+  _globals['_COLLECTIONSTATE']._serialized_start=2858
+  _globals['_COLLECTIONSTATE']._serialized_end=3086
+  _globals['_DEADWRITERESOLUTION']._serialized_start=3089
+  _globals['_DEADWRITERESOLUTION']._serialized_end=3219
+  _globals['_TIERSTATE']._serialized_start=3221
+  _globals['_TIERSTATE']._serialized_end=3300
+  _globals['_BREAKERSTATE']._serialized_start=3302
+  _globals['_BREAKERSTATE']._serialized_end=3426
   _globals['_GETSTATUSREQUEST']._serialized_start=150
   _globals['_GETSTATUSREQUEST']._serialized_end=168
   _globals['_GETSTATUSRESPONSE']._serialized_start=171
-  _globals['_GETSTATUSRESPONSE']._serialized_end=608
-  _globals['_TIERSTATUS']._serialized_start=611
-  _globals['_TIERSTATUS']._serialized_end=928
-  _globals['_LATENCYSUMMARY']._serialized_start=931
-  _globals['_LATENCYSUMMARY']._serialized_end=1082
-  _globals['_DEADWRITE']._serialized_start=1085
-  _globals['_DEADWRITE']._serialized_end=1369
-  _globals['_LISTDEADWRITESREQUEST']._serialized_start=1371
-  _globals['_LISTDEADWRITESREQUEST']._serialized_end=1452
-  _globals['_LISTDEADWRITESRESPONSE']._serialized_start=1454
-  _globals['_LISTDEADWRITESRESPONSE']._serialized_end=1552
-  _globals['_REDRIVEDEADWRITESREQUEST']._serialized_start=1555
-  _globals['_REDRIVEDEADWRITESREQUEST']._serialized_end=1684
-  _globals['_REDRIVEDEADWRITESRESPONSE']._serialized_start=1686
-  _globals['_REDRIVEDEADWRITESRESPONSE']._serialized_end=1760
-  _globals['_DISCARDDEADWRITESREQUEST']._serialized_start=1762
-  _globals['_DISCARDDEADWRITESREQUEST']._serialized_end=1833
-  _globals['_DISCARDDEADWRITESRESPONSE']._serialized_start=1835
-  _globals['_DISCARDDEADWRITESRESPONSE']._serialized_end=1887
-  _globals['_ADMINSERVICE']._serialized_start=2230
-  _globals['_ADMINSERVICE']._serialized_end=2663
+  _globals['_GETSTATUSRESPONSE']._serialized_end=792
+  _globals['_GETSTATUSRESPONSE_CLEANEDCOUNTSENTRY']._serialized_start=740
+  _globals['_GETSTATUSRESPONSE_CLEANEDCOUNTSENTRY']._serialized_end=792
+  _globals['_CLEANINGSTATUS']._serialized_start=795
+  _globals['_CLEANINGSTATUS']._serialized_end=924
+  _globals['_TIERSTATUS']._serialized_start=927
+  _globals['_TIERSTATUS']._serialized_end=1244
+  _globals['_LATENCYSUMMARY']._serialized_start=1247
+  _globals['_LATENCYSUMMARY']._serialized_end=1398
+  _globals['_DEADWRITE']._serialized_start=1401
+  _globals['_DEADWRITE']._serialized_end=1685
+  _globals['_LISTDEADWRITESREQUEST']._serialized_start=1687
+  _globals['_LISTDEADWRITESREQUEST']._serialized_end=1768
+  _globals['_LISTDEADWRITESRESPONSE']._serialized_start=1770
+  _globals['_LISTDEADWRITESRESPONSE']._serialized_end=1868
+  _globals['_REDRIVEDEADWRITESREQUEST']._serialized_start=1871
+  _globals['_REDRIVEDEADWRITESREQUEST']._serialized_end=2000
+  _globals['_REDRIVEDEADWRITESRESPONSE']._serialized_start=2002
+  _globals['_REDRIVEDEADWRITESRESPONSE']._serialized_end=2076
+  _globals['_DISCARDDEADWRITESREQUEST']._serialized_start=2078
+  _globals['_DISCARDDEADWRITESREQUEST']._serialized_end=2149
+  _globals['_DISCARDDEADWRITESRESPONSE']._serialized_start=2151
+  _globals['_DISCARDDEADWRITESRESPONSE']._serialized_end=2203
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=2205
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=2245
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=2248
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=2380
+  _globals['_COLLECTIONPROGRESS']._serialized_start=2383
+  _globals['_COLLECTIONPROGRESS']._serialized_end=2671
+  _globals['_COLLECTIONPROGRESS_COUNTSENTRY']._serialized_start=2626
+  _globals['_COLLECTIONPROGRESS_COUNTSENTRY']._serialized_end=2671
+  _globals['_COLLECTIONSUMMARY']._serialized_start=2674
+  _globals['_COLLECTIONSUMMARY']._serialized_end=2855
+  _globals['_COLLECTIONSUMMARY_COUNTSENTRY']._serialized_start=2626
+  _globals['_COLLECTIONSUMMARY_COUNTSENTRY']._serialized_end=2671
+  _globals['_ADMINSERVICE']._serialized_start=3429
+  _globals['_ADMINSERVICE']._serialized_end=3968
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CollectionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COLLECTION_STATE_UNSPECIFIED: _ClassVar[CollectionState]
+    COLLECTION_STATE_RUNNING: _ClassVar[CollectionState]
+    COLLECTION_STATE_WAITING: _ClassVar[CollectionState]
+    COLLECTION_STATE_DONE: _ClassVar[CollectionState]
+    COLLECTION_STATE_BUSY: _ClassVar[CollectionState]
+    COLLECTION_STATE_FAILED: _ClassVar[CollectionState]
+    COLLECTION_STATE_NOT_COUNTED: _ClassVar[CollectionState]
+
 class DeadWriteResolution(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DEAD_WRITE_RESOLUTION_UNSPECIFIED: _ClassVar[DeadWriteResolution]
@@ -30,6 +40,13 @@ class BreakerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BREAKER_STATE_CLOSED: _ClassVar[BreakerState]
     BREAKER_STATE_OPEN: _ClassVar[BreakerState]
     BREAKER_STATE_HALF_OPEN: _ClassVar[BreakerState]
+COLLECTION_STATE_UNSPECIFIED: CollectionState
+COLLECTION_STATE_RUNNING: CollectionState
+COLLECTION_STATE_WAITING: CollectionState
+COLLECTION_STATE_DONE: CollectionState
+COLLECTION_STATE_BUSY: CollectionState
+COLLECTION_STATE_FAILED: CollectionState
+COLLECTION_STATE_NOT_COUNTED: CollectionState
 DEAD_WRITE_RESOLUTION_UNSPECIFIED: DeadWriteResolution
 DEAD_WRITE_RESOLUTION_RETRY: DeadWriteResolution
 DEAD_WRITE_RESOLUTION_OVERWRITE: DeadWriteResolution
@@ -46,7 +63,14 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time")
+    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time", "cleaned_counts", "cleaning")
+    class CleanedCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     MODE_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_LAG_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +84,8 @@ class GetStatusResponse(_message.Message):
     FOLLOWUPS_PENDING_FIELD_NUMBER: _ClassVar[int]
     DEAD_WRITES_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_OLDEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    CLEANED_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    CLEANING_FIELD_NUMBER: _ClassVar[int]
     mode: _types_pb2.ServingMode
     tiers: _containers.RepeatedCompositeFieldContainer[TierStatus]
     outbox_lag: _duration_pb2.Duration
@@ -73,7 +99,21 @@ class GetStatusResponse(_message.Message):
     followups_pending: int
     dead_writes: int
     journal_oldest_time: _timestamp_pb2.Timestamp
-    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    cleaned_counts: _containers.ScalarMap[str, int]
+    cleaning: _containers.RepeatedCompositeFieldContainer[CleaningStatus]
+    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cleaned_counts: _Optional[_Mapping[str, int]] = ..., cleaning: _Optional[_Iterable[_Union[CleaningStatus, _Mapping]]] = ...) -> None: ...
+
+class CleaningStatus(_message.Message):
+    __slots__ = ("tier", "job", "pass_time", "behind")
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PASS_TIME_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    tier: _types_pb2.Tier
+    job: str
+    pass_time: _timestamp_pb2.Timestamp
+    behind: bool
+    def __init__(self, tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., job: _Optional[str] = ..., pass_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., behind: _Optional[bool] = ...) -> None: ...
 
 class TierStatus(_message.Message):
     __slots__ = ("tier", "url", "state", "breaker", "latency", "hit_ratio", "lookups", "last_error", "authority", "bytes_held")
@@ -190,3 +230,57 @@ class DiscardDeadWritesResponse(_message.Message):
     DISCARDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     discarded_count: int
     def __init__(self, discarded_count: _Optional[int] = ...) -> None: ...
+
+class CollectGarbageRequest(_message.Message):
+    __slots__ = ("dry_run",)
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    def __init__(self, dry_run: _Optional[bool] = ...) -> None: ...
+
+class CollectGarbageResponse(_message.Message):
+    __slots__ = ("progress", "summary")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    progress: CollectionProgress
+    summary: CollectionSummary
+    def __init__(self, progress: _Optional[_Union[CollectionProgress, _Mapping]] = ..., summary: _Optional[_Union[CollectionSummary, _Mapping]] = ...) -> None: ...
+
+class CollectionProgress(_message.Message):
+    __slots__ = ("tier", "job", "state", "counts", "remaining_jobs", "reason", "message")
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    tier: _types_pb2.Tier
+    job: str
+    state: CollectionState
+    counts: _containers.ScalarMap[str, int]
+    remaining_jobs: int
+    reason: str
+    message: str
+    def __init__(self, tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., job: _Optional[str] = ..., state: _Optional[_Union[CollectionState, str]] = ..., counts: _Optional[_Mapping[str, int]] = ..., remaining_jobs: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class CollectionSummary(_message.Message):
+    __slots__ = ("jobs", "counts")
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[CollectionProgress]
+    counts: _containers.ScalarMap[str, int]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[CollectionProgress, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ...) -> None: ...

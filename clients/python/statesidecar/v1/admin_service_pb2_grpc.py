@@ -55,6 +55,11 @@ class AdminServiceStub:
                 request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesRequest.SerializeToString,
                 response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesResponse.FromString,
                 _registered_method=True)
+        self.CollectGarbage = channel.unary_stream(
+                '/statesidecar.v1.AdminService/CollectGarbage',
+                request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -95,6 +100,16 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CollectGarbage(self, request, context):
+        """Cleans now what the daemon's background jobs would clean by and by: a whole pass of each, one after the other. Tells
+        how far it is after each step, and everything once more in its last message, which has a summary. One that is given up
+        ends after the step under way; what was cleaned stays so. A job that fails is told, and the others go on.
+        Reasons: FIELD_UNKNOWN, REQUEST_MALFORMED, QUEUE_FULL, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -117,6 +132,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.DiscardDeadWrites,
                     request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesRequest.FromString,
                     response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_stream_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -228,6 +248,33 @@ class AdminService:
             '/statesidecar.v1.AdminService/DiscardDeadWrites',
             statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesRequest.SerializeToString,
             statesidecar_dot_v1_dot_admin__service__pb2.DiscardDeadWritesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/statesidecar.v1.AdminService/CollectGarbage',
+            statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageRequest.SerializeToString,
+            statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -490,7 +490,7 @@ class CallResult(_message.Message):
     def __init__(self, id: _Optional[int] = ..., status: _Optional[bytes] = ..., get: _Optional[_Union[GetResponse, _Mapping]] = ..., set: _Optional[_Union[SetResponse, _Mapping]] = ..., cas: _Optional[_Union[CASResponse, _Mapping]] = ..., delete: _Optional[_Union[DeleteResponse, _Mapping]] = ..., touch: _Optional[_Union[TouchResponse, _Mapping]] = ..., update: _Optional[_Union[UpdateResponse, _Mapping]] = ..., batch_get: _Optional[_Union[BatchGetResponse, _Mapping]] = ..., list: _Optional[_Union[ListResponse, _Mapping]] = ..., delete_prefix: _Optional[_Union[DeletePrefixResponse, _Mapping]] = ..., transact: _Optional[_Union[TransactResponse, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointResponse, _Mapping]] = ..., get_checkpoint: _Optional[_Union[GetCheckpointResponse, _Mapping]] = ..., list_checkpoints: _Optional[_Union[ListCheckpointsResponse, _Mapping]] = ..., delete_checkpoint: _Optional[_Union[DeleteCheckpointResponse, _Mapping]] = ..., restore: _Optional[_Union[RestoreResponse, _Mapping]] = ...) -> None: ...
 
 class CheckpointInfo(_message.Message):
-    __slots__ = ("checkpoint_id", "key", "key_prefix", "label", "metadata", "parent_id", "create_time", "entry_count", "value_bytes")
+    __slots__ = ("checkpoint_id", "key", "key_prefix", "label", "metadata", "parent_id", "create_time", "entry_count", "value_bytes", "automatic", "stored_bytes")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -507,6 +507,8 @@ class CheckpointInfo(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     VALUE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    AUTOMATIC_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     key: str
     key_prefix: str
@@ -516,7 +518,9 @@ class CheckpointInfo(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     entry_count: int
     value_bytes: int
-    def __init__(self, checkpoint_id: _Optional[str] = ..., key: _Optional[str] = ..., key_prefix: _Optional[str] = ..., label: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., parent_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., entry_count: _Optional[int] = ..., value_bytes: _Optional[int] = ...) -> None: ...
+    automatic: bool
+    stored_bytes: int
+    def __init__(self, checkpoint_id: _Optional[str] = ..., key: _Optional[str] = ..., key_prefix: _Optional[str] = ..., label: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., parent_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., entry_count: _Optional[int] = ..., value_bytes: _Optional[int] = ..., automatic: _Optional[bool] = ..., stored_bytes: _Optional[int] = ...) -> None: ...
 
 class CheckpointRequest(_message.Message):
     __slots__ = ("namespace", "key", "key_prefix", "label", "metadata", "parent_id", "request_id")
@@ -570,16 +574,18 @@ class GetCheckpointResponse(_message.Message):
     def __init__(self, checkpoint: _Optional[_Union[CheckpointInfo, _Mapping]] = ..., entries: _Optional[_Iterable[_Union[_types_pb2.Entry, _Mapping]]] = ..., mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ...) -> None: ...
 
 class ListCheckpointsRequest(_message.Message):
-    __slots__ = ("namespace", "key", "page_size", "page_token")
+    __slots__ = ("namespace", "key", "page_size", "page_token", "key_prefix")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    KEY_PREFIX_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: str
     page_size: int
     page_token: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    key_prefix: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., key_prefix: _Optional[str] = ...) -> None: ...
 
 class ListCheckpointsResponse(_message.Message):
     __slots__ = ("checkpoints", "next_page_token", "mode")
@@ -606,18 +612,20 @@ class DeleteCheckpointResponse(_message.Message):
     def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ...) -> None: ...
 
 class RestoreRequest(_message.Message):
-    __slots__ = ("namespace", "key", "checkpoint_id", "expected_version", "request_id")
+    __slots__ = ("namespace", "key", "checkpoint_id", "expected_version", "request_id", "key_prefix")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_PREFIX_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: str
     checkpoint_id: str
     expected_version: int
     request_id: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., expected_version: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    key_prefix: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., expected_version: _Optional[int] = ..., request_id: _Optional[str] = ..., key_prefix: _Optional[str] = ...) -> None: ...
 
 class RestoreResponse(_message.Message):
     __slots__ = ("entries", "version", "mode")

@@ -179,7 +179,8 @@ class StateServiceServicer:
     def Update(self, request, context):
         """Changes a value where it is, atomically: concurrent updates merge instead of conflicting.
         Reasons: JSON_INVALID, TOO_MANY_ITEMS, MAX_ITEMS_INVALID, OPERATION_MISSING, INCREMENT_OUT_OF_RANGE, KEY_NOT_FOUND,
-        NOT_JSON, NOT_A_JSON_ARRAY, NOT_A_COUNTER, INCREMENT_OVERFLOW, COUNTER_OUT_OF_BOUNDS, and those of Set.
+        NOT_JSON, NOT_A_JSON_ARRAY, NOT_A_COUNTER, INCREMENT_OVERFLOW, COUNTER_OUT_OF_BOUNDS, VALUE_AWAY (the value is in
+        the cold tier, and others change it all the time), and those of Set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,40 +239,51 @@ class StateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Checkpoint(self, request, context):
-        """Snapshots a key, or all keys under a prefix, on the server. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: KEY_INVALID, NAMESPACE_INVALID, CAPABILITY_MISSING.
+        """Snapshots a key, or all keys under a prefix, at one moment, on the server: no payload crosses. An absent key is
+        KEY_NOT_FOUND, and so is a prefix without keys. At most 10,000 entries and 64 MiB of values; needs the authority.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, LABELS_INVALID, FIELD_TOO_LONG, REQUEST_ID_INVALID, REQUEST_ID_REUSED,
+        FIELD_UNKNOWN, REQUEST_MALFORMED, KEY_NOT_FOUND, CHECKPOINT_NOT_FOUND (the parent's), CHECKPOINT_TOO_LARGE,
+        CHECKPOINT_CONTENDED, VERSION_MISMATCH (a store without snapshots, and writers that never rest), ENTRY_CORRUPT,
+        STORE_CORRUPT, AUTHORITY_UNAVAILABLE, PASSTHROUGH, STORAGE_FULL, STORAGE_READ_ONLY, QUEUE_FULL,
+        WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckpoint(self, request, context):
-        """Reads a checkpoint. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: CHECKPOINT_NOT_FOUND, CHECKPOINT_CORRUPT, CAPABILITY_MISSING.
+        """Reads a checkpoint: bit for bit what was checkpointed, or an error.
+        Reasons: NAMESPACE_INVALID, CHECKPOINT_NOT_FOUND, CHECKPOINT_CORRUPT, RESPONSE_TOO_LARGE, FIELD_UNKNOWN,
+        REQUEST_MALFORMED, ENTRY_CORRUPT, STORE_CORRUPT, AUTHORITY_UNAVAILABLE, PASSTHROUGH, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCheckpoints(self, request, context):
-        """Lists the checkpoints of a key, newest first. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: PAGE_TOKEN_INVALID, CAPABILITY_MISSING.
+        """Lists the checkpoints of a key, of a prefix, or of the whole namespace, newest first.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, CHECKPOINT_CORRUPT, FIELD_UNKNOWN,
+        REQUEST_MALFORMED, ENTRY_CORRUPT, STORE_CORRUPT, AUTHORITY_UNAVAILABLE, PASSTHROUGH, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCheckpoint(self, request, context):
-        """Deletes a checkpoint. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: CHECKPOINT_NOT_FOUND, CAPABILITY_MISSING.
+        """Deletes a checkpoint. Others that were stored by what changed since it stay as they are.
+        Reasons: NAMESPACE_INVALID, CHECKPOINT_NOT_FOUND, CHECKPOINT_CORRUPT, CHECKPOINT_CONTENDED, FIELD_UNKNOWN,
+        REQUEST_MALFORMED, STORE_CORRUPT, AUTHORITY_UNAVAILABLE, PASSTHROUGH, STORAGE_FULL, STORAGE_READ_ONLY, QUEUE_FULL,
+        WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Writes a checkpoint's entries back, with new versions. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: CHECKPOINT_NOT_FOUND, CHECKPOINT_CORRUPT, VERSION_MISMATCH, CAPABILITY_MISSING.
+        """Writes a checkpoint's entries back, all or nothing, as ordinary writes with one new version and each ttl anew. Of a
+        prefix also deletes the keys under it that the checkpoint doesn't have; one that appears during the call may stay.
+        Reasons: CHECKPOINT_NOT_FOUND, CHECKPOINT_CORRUPT, CHECKPOINT_TOO_LARGE, VERSION_MISMATCH, VERSION_INVALID,
+        EPOCH_CHANGED, ENTRY_CORRUPT, PASSTHROUGH, and those of Set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
