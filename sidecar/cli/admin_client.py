@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import grpc
 
 from statesidecar import RetryPolicy, StateClient, Status, _replies
 from statesidecar._effects import Plan
 from statesidecar._states import States
 from statesidecar.v1 import admin_service_pb2 as pb
+from statesidecar.v1 import types_pb2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,21 @@ class DaemonStatus:
     dead_writes: int
     #: When the oldest write in the journal was acknowledged. None: there is none.
     journal_oldest_time: datetime | None
+    #: What background jobs have cleaned since the start, by kind.
+    cleaned_counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """One job of a collection; see the proto. `state` is the enum's name in small letters."""
+
+    tier: str
+    job: str
+    state: str
+    counts: Mapping[str, int]
+    remaining_jobs: int
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +73,24 @@ class AdminClient(StateClient):
             status=_replies.status(reply),
             dead_writes=reply.dead_writes,
             journal_oldest_time=oldest and oldest.ToDatetime(tzinfo=UTC),
+            cleaned_counts=dict(reply.cleaned_counts),
         )
+
+    def collect(self, *, dry_run: bool, timeout_s: float) -> Iterator[Collected | list[Collected]]:
+        """Clean now, or count what would be cleaned: each job as it goes on; at last all of them, as they ended."""
+        connection = self._borrow()
+        answers = connection.answers
+        try:
+            replies = connection.rpcs["CollectGarbage"](pb.CollectGarbageRequest(dry_run=dry_run), timeout=timeout_s)
+            for reply in replies:
+                if reply.HasField("summary"):
+                    yield [_collected(job) for job in reply.summary.jobs]
+                else:
+                    yield _collected(reply.progress)
+        except grpc.RpcError as error:
+            raise self._failed(connection, answers, error) from error
+        finally:
+            self._give_back(connection)
 
     def dead_writes(self, namespace: str, *, page_size: int) -> Iterator[DeadWrite]:
         """Oldest first, a page at a time as they are asked for. `namespace` empty: all; `page_size` 0: the default."""
@@ -90,6 +125,18 @@ class _Plans(States):
     def order(self, rpc: str, request: Any) -> Plan[Any]:
         """What is counted: sent again after its reply was lost, it would tell another count."""
         return (yield from self._send(rpc, request, self._deadline(None), request_id=""))
+
+
+def _collected(job: pb.CollectionProgress) -> Collected:
+    return Collected(
+        tier=types_pb2.Tier.Name(job.tier).removeprefix("TIER_").lower(),
+        job=job.job,
+        state=pb.CollectionState.Name(job.state).removeprefix("COLLECTION_STATE_").lower(),
+        counts=dict(job.counts),
+        remaining_jobs=job.remaining_jobs,
+        reason=job.reason,
+        message=job.message,
+    )
 
 
 def _dead_write(dead: pb.DeadWrite) -> DeadWrite:

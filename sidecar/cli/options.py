@@ -89,17 +89,27 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-connection: Callable[[F], F] = _all(
-    click.option(
-        "--target",
-        metavar="ADDRESS",
-        help="host:port or unix:///path. Default: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.",
-    ),
-    click.option(
-        "--timeout", "timeout_s", type=Duration(), default=5.0, show_default="5s", help="For the call with its retries."
-    ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; an error is one on stderr."),
-)
+def connecting(timeout: str = "5s") -> Callable[[F], F]:
+    """Where the daemon is, how long its answer may take, and how it is printed."""
+    return _all(
+        click.option(
+            "--target",
+            metavar="ADDRESS",
+            help="host:port or unix:///path. Default: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.",
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=Duration(),
+            default=timeout,
+            show_default=timeout,
+            help="For the call with its retries.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; an error is one on stderr."),
+    )
+
+
+connection: Callable[[F], F] = connecting()
 namespace: Callable[[F], F] = click.argument("namespace", type=Name())
 key: Callable[[F], F] = click.argument("key", type=Name())
 ttl: Callable[[F], F] = click.option(

@@ -58,6 +58,8 @@ def _summary(answer: DaemonStatus) -> str:
         parts.append(f"{status.journal_depth} writes in the journal{since}")
     if answer.dead_writes:
         parts.append(f"{answer.dead_writes} dead writes")
+    if cleaned := sum(answer.cleaned_counts.values()):
+        parts.append(f"{cleaned} things cleaned")
     if status.outbox_pending:
         parts.append(f"{status.outbox_pending} outbox messages pending")
     return " · ".join(parts)

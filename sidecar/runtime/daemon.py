@@ -12,16 +12,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.core.bus import Bus
+from sidecar.core.cleaning import Job
 from sidecar.core.errors import SidecarError
 from sidecar.core.failpoints import reach
 from sidecar.core.ports import Ports
-from sidecar.core.store import SweepOrder
 from sidecar.engine.buffering import Buffer
+from sidecar.engine.checkpoints.jobs import Contents, Retention, Settle
+from sidecar.rpc import large
 from sidecar.rpc.admin_service import AdminService, DeadWriteAccess, OutboxService
 from sidecar.rpc.calls import Admission, Commits, guarded
+from sidecar.rpc.collecting import Collections
 from sidecar.rpc.state_service import StateService
-from sidecar.runtime import build
+from sidecar.runtime import build, cleaning, memory
 from sidecar.runtime.channel import NearChannel
+from sidecar.runtime.cleaning import Cleaning
 from sidecar.runtime.http import ProbeServer
 from sidecar.runtime.listening import Listening
 from sidecar.runtime.locks import StartError
@@ -40,7 +44,6 @@ from statesidecar.v1.state_service_pb2_grpc import add_StateServiceServicer_to_s
 
 log = logging.getLogger(__name__)
 
-SWEEP_BATCH = 500
 REPAIR_INTERVAL_S = 1.0
 LOOK_INTERVAL_S = 0.1
 """How often breakers are asked whether it is time for a probe, and the mode is looked at."""
@@ -65,19 +68,35 @@ class _GenericHandlers:
     which was measured to cost 17 µs of 460 with our 26 methods (grpcio 1.85).
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: grpc.aio.Server, giving_back: memory.GivingBack) -> None:
         self._server = server
+        self._moved = giving_back.moved
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Nothing: the same handlers come by name."""
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
         """Serve a service's methods."""
-        parsing = {
-            name: handler._replace(request_deserializer=guarded(handler.request_deserializer))
-            for name, handler in handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, parsing),))
+        served = {name: self._served(name if service == SERVICES[0] else "", one) for name, one in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, served),))
+
+    def _served(self, name: str, handler: Any) -> Any:
+        """A method, named if it is of the StateService, whose large values are spared the copies."""
+        parse = guarded(large.PARSERS.get(name, handler.request_deserializer))
+        if name not in large.METHODS:
+            return handler._replace(request_deserializer=parse)
+        write, moved = large.SERIALIZERS.get(name, handler.response_serializer), self._moved
+
+        def parsed(raw: bytes) -> Any:
+            moved(len(raw))
+            return parse(raw)
+
+        def written(response: Any) -> bytes:
+            raw: bytes = write(response)
+            moved(len(raw))
+            return raw
+
+        return handler._replace(request_deserializer=parsed, response_serializer=written)
 
 
 class Daemon:
@@ -92,7 +111,7 @@ class Daemon:
         self._probes: ProbeServer | None = None
         self._server: grpc.aio.Server | None = None
         self._buffer: Buffer | None = None
-        self._background: list[Rounds | NearChannel] = []
+        self._background: list[Rounds | NearChannel | Cleaning] = []
         self._stopped = False
 
     @property
@@ -120,6 +139,9 @@ class Daemon:
             clock=ports.clock,
             backlog=lambda: 0 if replay is None else replay.depth,
         )
+        self._cleaner = cleaning.cleaner(
+            self.settings, ports, [(one, self._jobs(one)) for one in namespaces.placements()]
+        )
         self._admission = Admission(self.settings.requests_max)
         self._commits = Commits(self.settings.write_timeout_s)
         self._followups = FollowupQueue(self.settings.followups_max)
@@ -132,6 +154,7 @@ class Daemon:
             start_time=ports.clock.now(),
             health=self._health,
             buffer=self._engine.buffer,
+            cleaned=self._cleaner.tally,
         )
         self._server = self._grpc_server()
         self.addresses = await self._listening.bind(self._server)
@@ -203,6 +226,7 @@ class Daemon:
                 ("grpc.max_send_message_length", -1),
                 # Without it the kernel would share a TCP port between two daemons.
                 ("grpc.so_reuseport", 0),
+                *memory.server_options(self.settings),
             )
         )
         service = StateService(
@@ -213,14 +237,24 @@ class Daemon:
             read_timeout_s=self.settings.read_timeout_s,
             mode=self._health.mode,
         )
+        admin = AdminService(self._report.status, self._dead_writes(), Collections(self._cleaner, self._admission))
         self._grpc_health = health.aio.HealthServicer()
-        generic = _GenericHandlers(server)
+        generic = _GenericHandlers(server, memory.GivingBack(self.settings))
         add_StateServiceServicer_to_server(service, generic)
         add_OutboxServiceServicer_to_server(OutboxService(), generic)
-        add_AdminServiceServicer_to_server(AdminService(self._report.status, self._dead_writes()), generic)
+        add_AdminServiceServicer_to_server(admin, generic)
         health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
+
+    def _jobs(self, placement: Placement) -> tuple[Job, ...]:
+        checkpoints = self._engine.checkpoints
+        return (
+            Settle(checkpoints, placement),
+            Retention(checkpoints, placement),
+            Contents(checkpoints, placement),
+            *build.cold_jobs(self.settings, placement, lambda: self._engine.namespaces.named),
+        )
 
     def _dead_writes(self) -> DeadWriteAccess | None:
         replay = self._engine.buffer
@@ -231,24 +265,19 @@ class Daemon:
         )
 
     def _start_background(self, bus: Bus | None, ports: Ports) -> None:
-        order = SweepOrder(
-            limit=SWEEP_BATCH,
-            tombstone_retention_ms=int(self.settings.tombstone_retention_s * 1000),
-            request_retention_ms=int(self.settings.request_id_retention_s * 1000),
-        )
         placements = self._engine.namespaces.placements()
-        for guard in {id(guard): guard for one in placements for guard in (one.guard, one.cache.guard)}.values():
+        for guard in {id(guard): guard for one in placements for guard in one.guards}.values():
             self._background.append(Rounds("probe", guard.probe, interval_s=LOOK_INTERVAL_S))
         if (replay := self._engine.buffer) is not None:
             self._background += [Rounds("replay", replay.one, interval_s=REPLAY_INTERVAL_S) for _ in range(REPLAYS)]
         for placement in placements:
-            self._background.append(_sweeps(placement, order, self.settings.sweep_interval_s))
             shared = placement.authority.capabilities.shared or placement.cache.backend.capabilities.shared
             if placement.cached and shared:
                 repairer = Repairer(placement, ports)
                 self._background.append(Rounds("cache repair", repairer.round, interval_s=REPAIR_INTERVAL_S))
             if placement.near is not None and bus is not None:
                 self._background.append(NearChannel(bus, placement.near, ports))
+        self._background.append(Cleaning(self._cleaner, self.settings))
         self._background.append(Rounds("mode", self._look, interval_s=LOOK_INTERVAL_S))
         for background in self._background:
             background.start()
@@ -266,10 +295,3 @@ class Daemon:
                 metrics=lambda: exposition(self._report),
             )
             self._probes.start()
-
-
-def _sweeps(placement: Placement, order: SweepOrder, interval_s: float) -> Rounds:
-    async def sweep() -> bool:
-        return (await placement.sweep(order)).reached(order.limit)
-
-    return Rounds(f"sweep of the {placement.tier.name.lower()} tier", sweep, interval_s=interval_s)

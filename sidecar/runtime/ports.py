@@ -6,8 +6,12 @@ import asyncio
 import random
 import secrets
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from sidecar.core.ports import Signal
+
+T = TypeVar("T")
 
 
 class SystemClock:
@@ -43,3 +47,7 @@ class SystemPorts:
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
         await asyncio.sleep(seconds)
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """In a thread: hashing and compression let go of the interpreter's lock."""
+        return await asyncio.to_thread(work)

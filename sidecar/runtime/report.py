@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sidecar import __version__
 from sidecar.core.modes import ServingMode, Tier, serving_mode
+from sidecar.engine.cleaning.tally import Cleaned, Tally
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
 from sidecar.rpc.convert import duration, optional_timestamp, timestamp, wire
@@ -22,7 +23,7 @@ class Report:
     """Reads the figures of the running parts.
 
     `health`: the daemon's mode and its past; None: from what the tiers' last operations did. `buffer`: the journal's; None:
-    there is none.
+    there is none. `cleaned`: what background jobs did; None: there are none.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Report:
         start_time: int,
         health: HealthFigures | None = None,
         buffer: BufferFigures | None = None,
+        cleaned: Tally | None = None,
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -45,6 +47,7 @@ class Report:
         self._start_time = start_time
         self.health = health
         self.buffer = buffer
+        self.cleaned = cleaned
 
     def mode(self) -> ServingMode:
         """The guarantee that answers carry now, for namespaces with `authority: warm`."""
@@ -69,6 +72,8 @@ class Report:
             journal_depth=0 if self.buffer is None else self.buffer.depth,
             dead_writes=0 if self.buffer is None else len(self.buffer.dead()),
             journal_oldest_time=None if self.buffer is None else optional_timestamp(self.buffer.oldest_time),
+            cleaned_counts={} if self.cleaned is None else self.cleaned.counts,
+            cleaning=[] if self.cleaned is None else [_cleaning(job) for job in self.cleaned.jobs],
         )
 
     def ready(self) -> tuple[bool, str]:
@@ -123,6 +128,11 @@ def _state(report: TierReport) -> pb.TierState:
 
 def _word(report: TierReport) -> str:
     return "unknown" if report.up is None else "up" if report.up else "down"
+
+
+def _cleaning(job: Cleaned) -> pb.CleaningStatus:
+    pass_time = optional_timestamp(job.pass_time)
+    return pb.CleaningStatus(tier=wire(job.tier), job=job.job, pass_time=pass_time, behind=job.behind)
 
 
 def _latency(report: TierReport) -> pb.LatencySummary | None:

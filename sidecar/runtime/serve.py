@@ -14,7 +14,7 @@ from typing import Any
 import uvloop
 
 from sidecar import __version__
-from sidecar.runtime import failpoints
+from sidecar.runtime import failpoints, memory
 from sidecar.runtime.daemon import Daemon
 from sidecar.runtime.locks import StartError
 from sidecar.runtime.settings import Settings
@@ -28,6 +28,7 @@ def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, then drain; a second one stops at once. The process's exit code."""
     configure_logging(settings)
     failpoints.arm(os.environ)
+    memory.prepare(settings)
     return uvloop.run(_serve(settings))
 
 

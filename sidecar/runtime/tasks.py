@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,6 +15,8 @@ from sidecar.engine.followups import Followup
 log = logging.getLogger(__name__)
 
 BATCH = 256
+PAUSE_S_MAX = 10.0
+"""However long a round took: who waits for a slow backend is no burden to others."""
 
 
 class FollowupQueue:
@@ -65,18 +68,31 @@ class FollowupQueue:
 
 
 class Rounds:
-    """Something that repeats until stopped: at once again while it says that more is left, else after an interval."""
+    """Something that repeats until stopped: while it says that more is left as `duty` allows, else after an interval.
 
-    def __init__(self, name: str, round_: Callable[[], Awaitable[bool]], *, interval_s: float) -> None:
+    `duty` says which share of the time it may take; None: it begins again at once. The first round comes after `delay_s`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        round_: Callable[[], Awaitable[bool]],
+        *,
+        interval_s: float,
+        duty: Callable[[], float] | None = None,
+        delay_s: float = 0.0,
+    ) -> None:
         self._name = name
         self._round = round_
         self._interval_s = interval_s
+        self._duty = duty
+        self._delay_s = delay_s
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failing = False
 
     def start(self) -> None:
-        """Begin with a first round."""
+        """Begin."""
         self._task = asyncio.get_running_loop().create_task(self._repeat())
 
     async def stop(self) -> None:
@@ -86,15 +102,24 @@ class Rounds:
             await self._task
 
     async def _repeat(self) -> None:
+        clock = asyncio.get_running_loop().time
+        await self._pause(self._delay_s)
         while not self._stopping.is_set():
-            if await self._once():
-                await asyncio.sleep(0)
-                continue
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._stopping.wait()
-            except TimeoutError:
-                pass
+            began_s = clock()
+            more = await self._once()
+            await self._pause(self._rest_s(clock() - began_s) if more else self._interval_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Let others run, and time pass, until it is to stop."""
+        if not seconds:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    def _rest_s(self, took_s: float) -> float:
+        return 0.0 if self._duty is None else min(took_s * (1 / self._duty() - 1), PAUSE_S_MAX)
 
     async def _once(self) -> bool:
         try:

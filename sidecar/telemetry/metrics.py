@@ -13,6 +13,7 @@ from sidecar import __version__
 from sidecar.core.breaker import BreakerState
 from sidecar.core.journal import DeadWrite, Settlement
 from sidecar.core.modes import ServingMode, Tier
+from sidecar.engine.cleaning.tally import Tally
 from sidecar.tiers.stats import TierReport
 
 
@@ -75,6 +76,11 @@ class Figures(Protocol):
         """None: there is no journal."""
         ...
 
+    @property
+    def cleaned(self) -> Tally | None:
+        """What background jobs cleaned; None: there are none."""
+        ...
+
     def mode(self) -> ServingMode:
         """The guarantee that answers carry now."""
         ...
@@ -113,6 +119,8 @@ class _Collector:
         yield from _guards(reports)
         if self._figures.buffer is not None:
             yield from _journal(self._figures.buffer)
+        if self._figures.cleaned is not None:
+            yield from _cleaning(self._figures.cleaned)
 
 
 _Reports = Sequence[tuple[Tier, TierReport, int]]
@@ -186,3 +194,26 @@ def _journal(buffer: BufferFigures) -> Iterator[Metric]:
         "Buffered writes that the authority could not take, kept until redriven or discarded",
         value=len(buffer.dead()),
     )
+
+
+def _cleaning(tally: Tally) -> Iterator[Metric]:
+    cleaned = CounterMetricFamily(
+        "statesidecar_cleaned", "Things that background jobs cleaned since the start", labels=["kind"]
+    )
+    for kind, count in sorted(tally.counts.items()):
+        cleaned.add_metric([kind], count)
+    yield cleaned
+    behind = GaugeMetricFamily(
+        "statesidecar_cleaning_behind", "1 while the job's latest step left more to do", labels=["tier", "job"]
+    )
+    passed = GaugeMetricFamily(
+        "statesidecar_cleaning_pass_timestamp_seconds",
+        "When this daemon last ended a whole pass of the job, by the authority's clock",
+        labels=["tier", "job"],
+    )
+    for job in tally.jobs:
+        labels = [job.tier.name.lower(), job.job]
+        behind.add_metric(labels, job.behind)
+        if job.pass_time is not None:
+            passed.add_metric(labels, job.pass_time / 1000)
+    yield from (behind, passed)

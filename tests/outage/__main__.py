@@ -10,9 +10,11 @@ import click
 
 from servers.base import free_ports
 from tests.chaos.deployment import Deployment
+from tests.outage import expiry as expiring
 from tests.outage import figures
 from tests.outage import flaps as flapping
 from tests.outage import kills as killing
+from tests.outage import large as carrying
 from tests.outage import sessions as talking
 
 
@@ -52,6 +54,30 @@ def sessions(seconds: float) -> None:
         verdict = talking.run(deployment, seconds=seconds)
     print(verdict, *verdict.wrong[:10], sep="\n")
     sys.exit(bool(verdict.wrong))
+
+
+@main.command()
+@click.option("--entries", default=100_000, show_default=True)
+@click.option("--rounds", default=10, show_default=True)
+@click.option("--store", type=click.Choice(["sqlite", "postgres"]), multiple=True, default=["sqlite", "postgres"])
+def expiry(entries: int, rounds: int, store: tuple[str, ...]) -> None:
+    """Gets while expired entries are cleaned."""
+    slow = False
+    for name in store:
+        verdict = {"sqlite": expiring.sqlite, "postgres": expiring.postgres}[name](entries=entries, rounds=rounds)
+        print(verdict, flush=True)
+        slow |= max(verdict.ratios) > expiring.RATIO_MAX
+    sys.exit(slow)
+
+
+@main.command()
+@click.option("--mib", default=64, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+def large(mib: int, rounds: int) -> None:
+    """Large values through S3, and the memory that the daemon needs for them."""
+    verdict = carrying.run(size=mib * carrying.MIB, rounds=rounds)
+    print(verdict)
+    sys.exit(not verdict.equal or verdict.growth > carrying.GROWTH_MAX)
 
 
 @main.command(name="figures")
