@@ -23,6 +23,7 @@ from sidecar.core.store import Outcome, request_id_reused
 from sidecar.engine.namespaces import Namespace
 from sidecar.engine.pending import At, Pending
 from sidecar.engine.replies import Written
+from sidecar.tiers.cold import is_away
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.reading import Lookup
 
@@ -71,6 +72,8 @@ class Buffer:
         for copy in copies:
             at = (copy.namespace, copy.key)
             known = self._known.get(at)
+            if is_away(copy):
+                continue  # a restored pointer: without its value it is no base for anything
             if known is None or known.version <= copy.version:
                 self._known.put(at, copy)
             self._hlc.observe(entry_hlc(copy) if isinstance(copy, Entry) else hlc_of(copy.delete_time))

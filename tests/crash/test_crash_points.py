@@ -14,6 +14,7 @@ import sidecar
 from sidecar.runtime.failpoints import VARIABLE
 from statesidecar.v1 import state_service_pb2 as pb
 from tests.chaos.proxies import Proxy, ProxyLoop
+from tests.crash.keeping import KEEPING
 from tests.crash.workload import HOT, Run, check, drive
 from tests.support.backends import shared_tiers
 from tests.support.process import DaemonProcess, unstarted_process
@@ -64,9 +65,12 @@ BUFFERING = (
 )
 ELSEWHERE = {
     "journal.": "tests/stores/journal: they need dead writes, or a journal that is mostly settled",
-    "files.": "cold blobs: tests/unit/test_files.py kills a writer there",
     "s3.": "cold blobs: tests/stores/s3",
     "dynamodb.": "tests/stores/dynamodb: the same transaction, with its reply lost",
+    "collect.": "tests/unit/test_blobs_crash.py: minutes have to pass before, and there the clock is moved",
+    "content.": "tests/unit/test_checkpoints_crashes.py: as above",
+    "archive.": "tests/unit/test_blobs_crash.py: as above",
+    "wake.": "tests/unit/test_blobs_crash.py: as above",
     "followup.repair.": "a copy that is older than a caller's floor: the simulation kills sidecars there",
 }
 
@@ -77,9 +81,9 @@ def named() -> set[str]:
 
 
 def test_every_place_is_tried() -> None:
-    tried = {point.partition(":")[0] for point in (*EMBEDDED, *SERVERS, *BUFFERING)}
+    tried = {point.partition(":")[0] for point in (*EMBEDDED, *SERVERS, *BUFFERING, *KEEPING)}
 
-    assert len(tried) >= 30
+    assert len(tried) >= 50
     assert {name for name in named() - tried if not name.startswith(tuple(ELSEWHERE))} == set()
 
 

@@ -52,14 +52,16 @@ class Run:
 
     def call(self, rpc: str, request: Any) -> Any:
         """Until it is answered; whatever happens to the daemon meanwhile."""
+        refusal: grpc.RpcError | None = None
         for _ in range(int(PATIENCE_S / 0.05)):
             self.revive()
             try:
                 with Caller(self.daemon.target) as caller:
                     return getattr(caller.state, rpc)(request, timeout=CALL_S)
-            except grpc.RpcError:
+            except grpc.RpcError as exc:
+                refusal = exc
                 _PAUSE.wait(0.05)
-        raise AssertionError(f"{rpc} was not answered for {PATIENCE_S} s: {self.daemon.lines[-5:]}")
+        raise AssertionError(f"{rpc} was not answered for {PATIENCE_S} s: {refusal}; {self.daemon.lines[-5:]}")
 
     def write(self, rpc: str, request: Any) -> None:
         """A write, twice: the second time it is a retry, and hears the same."""

@@ -18,7 +18,7 @@ PATH = re.compile(r"(?:sidecar|clients|protos|tests|tools|k8s|docs|examples|requ
 CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 # Reasons that the protos name for RPCs of a later release.
-LATER_REASONS = {"RESUME_TOKEN_INVALID", "OUT_OF_RANGE", "CHECKPOINT_NOT_FOUND", "CHECKPOINT_CORRUPT"}
+LATER_REASONS = {"RESUME_TOKEN_INVALID", "OUT_OF_RANGE"}
 
 
 def code(name: str) -> list[str]:
