@@ -26,6 +26,7 @@ from sidecar.tiers.archive import Archive
 from sidecar.tiers.blob_jobs import GRACE_MS
 from sidecar.tiers.cold import is_away, pointer_at
 from tests.support.clock import ManualClock
+from tests.support.confined import confine, confined
 from tests.support.factories import NAMESPACE
 from tests.support.switched import VERBS
 from tests.unit.cold_support import LARGE, Deployment, done
@@ -97,8 +98,9 @@ class World:
                 if name == "large.commit.before" and self.random.random() < 0.2:
                     self.jump()
 
-            return reached
+            return confined(reached)
 
+        confine()
         for name in {point, "blob.record.after", "blob.put.after", "large.commit.before"}:
             armed[name] = effect(name)
         try:

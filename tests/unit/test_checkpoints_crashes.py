@@ -16,6 +16,7 @@ from sidecar.core.errors import CheckpointNotFound
 from sidecar.stores.memory import MemoryStore
 from sidecar.tiers.blob_jobs import GRACE_MS, BlobCollection
 from tests.support.clock import ManualClock
+from tests.support.confined import confine, confined
 from tests.unit.checkpoints_support import EVERY_FIFTH, PLAIN, Bench, request, text
 
 KEYS = ("p/small", "p/large")
@@ -39,7 +40,7 @@ class Everywhere(dict[str, Callable[[], None]]):
             if len(self.reached) == self.at:
                 raise Crash(name)
 
-        return effect
+        return confined(effect)
 
 
 @dataclass
@@ -134,6 +135,7 @@ async def _places(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_it_may_die_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    confine()
     places = await _places(tmp_path / "undisturbed", monkeypatch)
     assert {
         "checkpoint.commit.before", "checkpoint.commit.after", "checkpoint.remove.before", "checkpoint.remove.after",
@@ -156,6 +158,7 @@ async def test_it_may_die_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def test_who_repeats_what_a_crash_cut_off_learns_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    confine()
     for place in ("checkpoint.commit.before", "checkpoint.commit.after"):
         bench = _bench(tmp_path / place)
         await bench.append(PLAIN, "k", 1)
@@ -186,11 +189,13 @@ async def test_who_repeats_what_a_crash_cut_off_learns_what_it_did(
         assert (await bench.value(PLAIN, "k") == b"[1]") == (place != "restore.commit.after")
 
 
+@confined
 def _die() -> None:
     raise Crash
 
 
 async def test_a_deleted_one_stays_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    confine()
     bench = _bench(tmp_path)
     await bench.append(PLAIN, "k", 1)
     made = await bench.take(PLAIN, key="k")
