@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sidecar.core.blob_records import BlobRecord, BlobState, Owner, Stored, blob_name, store_id
+from sidecar.core.blob_records import BlobRecord, Owner, Stored, blob_name, store_id
 from sidecar.core.blobs import Blobs
-from sidecar.core.errors import ColdUnavailable, DataLoss, OutcomeUnknown, StoreUnavailable, VersionConflict
+from sidecar.core.errors import ColdUnavailable, OutcomeUnknown, StoreUnavailable, VersionConflict
 from sidecar.core.failpoints import reach
 from sidecar.core.ledger import SECRET, blob_key
 from sidecar.core.operations import Check, Put
@@ -163,14 +163,6 @@ class BlobLedger:
             await self.guard.call(lambda: self.backend.delete(blob), again=True)
         except (StoreUnavailable, OutcomeUnknown) as exc:
             raise ColdUnavailable(f"the blob can't be deleted: {exc.message}") from exc
-
-    async def keep(self, blob: str) -> Check:
-        """What has to hold for a new pointer to a blob that is there already. Raises DataLoss if it is given up."""
-        key = blob_key(blob)
-        [row] = await self.ledger.get([key])
-        if row is None or BlobRecord.decode(row.value).state is not BlobState.KEPT:
-            raise DataLoss("the blob is gone", reason="BLOB_CORRUPT", metadata={"name": blob})
-        return Check(key=key, expected_version=row.version, ledger=True)
 
     def _chance(self) -> str:
         return hashlib.sha256(self._ports.token().encode()).hexdigest()

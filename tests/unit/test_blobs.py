@@ -89,7 +89,6 @@ async def test_a_stored_blob_has_a_record_and_a_check(deployment: Deployment) ->
     assert await blobs.load(stored.blob) == b"content"
     assert await deployment.records() == {stored.blob: BlobRecord(OWNER)}
     assert stored.check.ledger
-    assert stored.check == await blobs.keep(stored.blob)
     assert stored.blob.startswith(await blobs.store_id() + "/")
 
 
@@ -272,8 +271,7 @@ async def test_a_content_keeps_its_blob(deployment: Deployment) -> None:
 
     assert await deployment.collect(passes=2) == {"blobs": 1}
     assert await deployment.stored() == [stored.blob]
-    with pytest.raises(DataLoss):
-        await blobs.keep(other.blob)
+    assert await blobs.load(other.blob) is None
 
 
 async def test_a_pointer_committed_while_it_is_judged_saves_it(deployment: Deployment) -> None:
@@ -292,7 +290,6 @@ async def test_a_pointer_committed_while_it_is_judged_saves_it(deployment: Deplo
     assert await deployment.records() == {stored.blob: BlobRecord(OWNER)}
     with pytest.raises(VersionConflict):  # the record is another by now
         await deployment.truth.commit(write(pointer, stored.check))
-    await deployment.truth.commit(write(pointer, await deployment.ledger_blobs.keep(stored.blob)))
 
 
 async def test_no_pointer_is_committed_to_what_is_condemned(deployment: Deployment) -> None:
@@ -305,8 +302,6 @@ async def test_no_pointer_is_committed_to_what_is_condemned(deployment: Deployme
             asked.append(verb)
             with pytest.raises(VersionConflict):
                 await deployment.truth.commit(write(pointer, stored.check))
-            with pytest.raises(DataLoss):
-                await deployment.ledger_blobs.keep(stored.blob)
 
     deployment.blobs.before = point
     assert await deployment.collect() == {"blobs": 1}
