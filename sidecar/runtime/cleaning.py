@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from sidecar.core.cleaning import Job
@@ -21,6 +22,8 @@ from sidecar.runtime.tasks import Rounds
 from sidecar.tiers.placement import Placement
 
 SWEEP_BATCH = 100
+SWEEP_BATCH_EMBEDDED = 25
+"""Of a store in this process: what it decodes and encodes holds the interpreter's lock, and whoever Gets waits for that."""
 DUTY = {"settle": 0.5}
 """The share of the time that a job may take while it is behind. What waits to be settled is written all the time."""
 DUTY_OF_OTHERS = 0.1
@@ -78,7 +81,7 @@ def cleaner(settings: Settings, ports: Ports, placed: Sequence[tuple[Placement, 
     """Everything that is cleaned: each placement's jobs, in their order, then its authority's own sweep."""
     tally = Tally()
     order = SweepOrder(
-        limit=SWEEP_BATCH,
+        limit=SWEEP_BATCH_EMBEDDED,
         tombstone_retention_ms=int(settings.tombstone_retention_s * 1000),
         request_retention_ms=int(settings.request_id_retention_s * 1000),
     )
@@ -99,5 +102,6 @@ def cleaner(settings: Settings, ports: Ports, placed: Sequence[tuple[Placement, 
             )
             for job in ordered
         ]
-        parts.append(Sweeper(placement, order, ports=ports, tally=tally))
+        limit = SWEEP_BATCH if placement.authority.capabilities.shared else SWEEP_BATCH_EMBEDDED
+        parts.append(Sweeper(placement, replace(order, limit=limit), ports=ports, tally=tally))
     return Cleaner(parts, tally)
