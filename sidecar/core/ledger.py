@@ -40,11 +40,6 @@ def is_checkpoint_id(text: str) -> bool:
     return len(text) == _ID_DIGITS and not text.strip("0123456789abcdef")
 
 
-def time_of(checkpoint: str) -> int:
-    """The milliseconds in a checkpoint's id."""
-    return int(checkpoint[:12], 16)
-
-
 def inverted(checkpoint: str) -> str:
     """An id whose order is the other way round; its own inverse."""
     return checkpoint.translate(_INVERTED)

@@ -75,6 +75,16 @@ def check_prefix(prefix: str, limits: Limits) -> None:
         check_key(prefix, limits, field="key_prefix")
 
 
+def check_page_size(page_size: int, limits: Limits) -> None:
+    """PAGE_SIZE_INVALID unless it is 0, which is the default, to `page_size_max`."""
+    if not 0 <= page_size <= limits.page_size_max:
+        raise InvalidRequest(
+            f"page_size {page_size} is not 0 (the default) to {limits.page_size_max}",
+            reason="PAGE_SIZE_INVALID",
+            field="page_size",
+        )
+
+
 def check_value(value: bytes, value_bytes_max: int, *, field: str = "value") -> None:
     """VALUE_TOO_LARGE above the namespace's bound."""
     if len(value) > value_bytes_max:

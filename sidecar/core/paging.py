@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sidecar.core.errors import InvalidRequest
 
+T = TypeVar("T")
 _DIGEST_BYTES = 8
 
 
@@ -26,6 +29,16 @@ def after_key(token: str, namespace: str, prefix: str) -> str:
     if raw[:_DIGEST_BYTES] != _digest(namespace, prefix, after):
         raise _invalid("page_token belongs to another list: keep namespace and key_prefix through all pages")
     return after
+
+
+def fitting(found: Sequence[T], size_of: Callable[[T], int], bytes_max: int) -> Sequence[T]:
+    """The first of what was found, as many as have `bytes_max` together; at least one."""
+    size = 0
+    for count, each in enumerate(found):
+        size += size_of(each)
+        if count and size > bytes_max:
+            return found[:count]
+    return found
 
 
 def _digest(namespace: str, prefix: str, after: str) -> bytes:

@@ -7,6 +7,9 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
+COMPUTED_BYTES = 256 * 1024
+"""What is larger is hashed and compressed by `Ports.compute`: others want the event loop."""
+
 
 class Clock(Protocol):
     """Time: UTC for what is stored, monotonic for waits."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sidecar.core import paging
-from sidecar.core.entry import Entry, epoch_of
+from sidecar.core.entry import epoch_of
 from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable
 from sidecar.core.expiry import needs_touch
-from sidecar.core.limits import Limits, check_keys, check_prefix, check_version
+from sidecar.core.limits import Limits, check_keys, check_page_size, check_prefix, check_version
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.followups import FillCache, Followup, Rehydrate, RepairCache, TouchEntry
@@ -126,12 +126,7 @@ class Reads:
         """A page of entries in key order, from the authority: a listing that misses what it can't see would be a lie."""
         space = self._namespaces.of(namespace)
         check_prefix(prefix, self._limits)
-        if not 0 <= page_size <= self._limits.page_size_max:
-            raise InvalidRequest(
-                f"page_size {page_size} is not 0 (the default) to {self._limits.page_size_max}",
-                reason="PAGE_SIZE_INVALID",
-                field="page_size",
-            )
+        check_page_size(page_size, self._limits)
         after = paging.after_key(page_token, namespace, prefix) if page_token else None
         placement, bytes_max = space.authority(), self._limits.page_bytes_max
         page = await placement.scan(
@@ -143,7 +138,7 @@ class Reads:
             keys_only=keys_only,
             deadline=deadline,
         )
-        rows = page.entries if keys_only else _fitting(page.entries, bytes_max)
+        rows = page.entries if keys_only else tuple(paging.fitting(page.entries, size_of, bytes_max))
         more = page.more or len(rows) < len(page.entries)
         token = paging.page_token(namespace, prefix, rows[-1].key) if more else ""
         entries = rows if keys_only else await placement.resolve(namespace, rows)
@@ -168,16 +163,6 @@ async def _found(space: Namespace, placement: Placement, asked: _Asked) -> Found
         if asked.strong or not space.passes_through:
             raise
         return await placement.get_cached(space.name, asked.keys, asked.floors, bytes_max=asked.bytes_max)
-
-
-def _fitting(entries: tuple[Entry, ...], bytes_max: int) -> tuple[Entry, ...]:
-    """The first of a page, as many as have `bytes_max` of values with those that are in the cold tier; at least one."""
-    size = 0
-    for count, entry in enumerate(entries):
-        size += size_of(entry)
-        if count and size > bytes_max:
-            return entries[:count]
-    return entries
 
 
 def _check_epochs(lookups: Sequence[Lookup], floors: Sequence[int]) -> None:

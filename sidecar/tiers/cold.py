@@ -30,14 +30,12 @@ from sidecar.core.errors import (
 from sidecar.core.failpoints import reach
 from sidecar.core.marks import BLOB, WOKEN, Pointer, pointer_of, with_value
 from sidecar.core.operations import Check, Operation, Put, Relocate, Write
-from sidecar.core.ports import Ports, Signal
+from sidecar.core.ports import COMPUTED_BYTES, Ports, Signal
 from sidecar.core.store import Outcome
 from sidecar.tiers.blobs import BlobLedger
 
 INLINE_BYTES_MAX = 4 << 20
 """A large value that can't go to the cold tier because that is away is kept by the authority up to this size."""
-PIECE_BYTES = 1 << 20
-"""What is hashed in one go: others want the processor too."""
 RACES_MAX = 8
 """How often a key is read again whose blob was collected meanwhile."""
 UNBOUNDED = 1 << 62
@@ -150,13 +148,12 @@ class Cold:
         return value
 
     async def digest(self, value: bytes) -> str:
-        """A value's SHA-256 in hex, worked out piece by piece."""
-        digest, view = hashlib.sha256(), memoryview(value)
-        for begin in range(0, len(value), PIECE_BYTES):
-            digest.update(view[begin : begin + PIECE_BYTES])
-            if len(value) > PIECE_BYTES:
-                await self._ports.sleep(0)
-        return digest.hexdigest()
+        """A value's SHA-256 in hex."""
+
+        def work() -> str:
+            return hashlib.sha256(value).hexdigest()
+
+        return await self._ports.compute(work) if len(value) > COMPUTED_BYTES else work()
 
     # ---- writers
 

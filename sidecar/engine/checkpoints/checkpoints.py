@@ -14,6 +14,7 @@ from sidecar.core.limits import (
     Limits,
     check_key,
     check_labels,
+    check_page_size,
     check_prefix,
     check_request_id,
     check_version,
@@ -87,12 +88,7 @@ class Checkpoints:
         """A page of the checkpoints of a key, of exactly a prefix, or of the whole namespace, newest first."""
         space = self._namespaces.of(namespace)
         scope = self._scope(namespace, key, key_prefix) if key or key_prefix else None
-        if not 0 <= page_size <= self._limits.page_size_max:
-            raise InvalidRequest(
-                f"page_size {page_size} is not 0 (the default) to {self._limits.page_size_max}",
-                reason="PAGE_SIZE_INVALID",
-                field="page_size",
-            )
+        check_page_size(page_size, self._limits)
         listing = Listing(
             self.home(space.authority()),
             namespace,

@@ -14,7 +14,7 @@ from sidecar.core.checkpoints import corrupt
 from sidecar.core.contents import Content, content_key, references_key
 from sidecar.core.errors import ColdUnavailable, DataLoss, InvalidRequest
 from sidecar.core.operations import Change, Check, Increment, Operation, Put
-from sidecar.core.ports import Ports
+from sidecar.core.ports import COMPUTED_BYTES, Ports
 from sidecar.engine.checkpoints.records import rows_of
 from sidecar.tiers.blobs import BlobLedger, secret_of
 from sidecar.tiers.ledger import Ledger
@@ -25,8 +25,6 @@ DOCUMENT_BYTES_MAX = 96 << 20
 """A document: values, and what is said about each of them."""
 HELD_BYTES_MAX = 16 << 20
 """Documents that are kept at hand: the next checkpoint of a key is stored against its last."""
-COMPUTED_BYTES = 256 * 1024
-"""What more is hashed and compressed elsewhere: others want the event loop."""
 _LINKS_MAX = 2 * deltas.LINKS_MAX
 
 T = TypeVar("T")

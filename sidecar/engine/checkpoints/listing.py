@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from sidecar.core import ledger as names
 from sidecar.core import paging
-from sidecar.core.checkpoints import Record
 from sidecar.engine.checkpoints.home import Home
-from sidecar.engine.checkpoints.records import Held, Scope, held, scope_of, without_waiting
+from sidecar.engine.checkpoints.records import Held, Scope, held
 from sidecar.engine.checkpoints.replies import CheckpointPage
 
 _BATCH = 100
@@ -32,10 +31,11 @@ class Listing:
             found, more = await self._all(before, size)
         else:
             found, more = await self._of_scope(self.scope, before, size)
-        kept = self._fitting(found)
+        kept = paging.fitting(found, lambda each: each.size, self.bytes_max)
         more = (more or len(kept) < len(found)) and bool(kept)
         following = paging.page_token(self.namespace, listed, kept[-1].record.checkpoint_id) if more else ""
-        return CheckpointPage(records=tuple([await self._shown(each) for each in kept]), next_page_token=following)
+        records = tuple([await self.home.records.shown(each.record) for each in kept])
+        return CheckpointPage(records=records, next_page_token=following)
 
     async def _all(self, before: str, size: int) -> tuple[list[Held], bool]:
         prefix = names.checkpoints_of(self.namespace)
@@ -56,17 +56,3 @@ class Listing:
             records = await self.home.records.many(scope.namespace, ids, deadline=self.deadline)
             found += [each for each in records if each is not None]
         return found, more
-
-    def _fitting(self, found: list[Held]) -> list[Held]:
-        size = 0
-        for count, each in enumerate(found):
-            size += each.size
-            if count and size > self.bytes_max:
-                return found[:count]
-        return found
-
-    async def _shown(self, each: Held) -> Record:
-        if not each.waits:
-            return each.record
-        older = await self.home.records.older(scope_of(each.record), each.record.checkpoint_id)
-        return without_waiting(each.record, older)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from sidecar.core import ledger as names
 from sidecar.core import marks
 from sidecar.core.checkpoints import Record, corrupt, entries_of, unseal
@@ -12,6 +10,7 @@ from sidecar.core.errors import ColdUnavailable, DataLoss
 from sidecar.engine.checkpoints.home import Home
 from sidecar.engine.checkpoints.records import not_found, rows_of
 from sidecar.engine.checkpoints.replies import Snapshot
+from sidecar.tiers.cold import is_away
 
 _TRIES = 3
 
@@ -51,16 +50,15 @@ async def waiting_entries(home: Home, namespace: str, row: Entry) -> tuple[Entry
 
 
 async def _with_value(home: Home, entry: Entry) -> Entry:
-    pointer = marks.pointer_of(entry)
-    if pointer is None:
+    if not is_away(entry):
         return entry
-    blobs = home.placement.blobs
-    if blobs is None:
+    cold = home.placement.cold
+    if cold is None:
         raise ColdUnavailable("a value of the checkpoint is in a cold tier, and none is configured")
     try:
-        value = await blobs.load(pointer.blob, size=pointer.size)
+        value = await cold.value_of(entry)
     except DataLoss as exc:
         raise corrupt("a value of it does not verify") from exc
-    if value is None or sha256(value).hexdigest() != pointer.digest:
-        raise corrupt("a value of it is not what was there")
+    if value is None:
+        raise corrupt("a value of it is gone")
     return marks.with_value(entry, value)
