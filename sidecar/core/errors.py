@@ -163,6 +163,16 @@ class ValueAway(Unavailable):
         self.key = key
 
 
+class SchemaDiffers(Unavailable):
+    """The value that is to be changed in place has another schema: it has to be changed where schemas are known."""
+
+    default_reason = "SCHEMA_CONTENDED"
+
+    def __init__(self, key: str) -> None:
+        super().__init__("the value has another schema; nothing was written, try again", metadata={"key": key})
+        self.key = key
+
+
 class StoreCorrupt(DataLoss):
     """The authority's own files do not verify."""
 

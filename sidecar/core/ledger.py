@@ -11,6 +11,11 @@
 | `r/<content id>` | how many checkpoints and contents need it: a counter |
 | `q/<namespace>␟<request id, hashed>` | the checkpoint that a request id made; ends by itself |
 | `o/<job>` | who does a background job, and until when |
+| `x/<namespace>␟<order>/<id>` | a message that waits (`core/outbox.py`) |
+| `y/<namespace>␟<order>` | why the messages of a key are held up, and until when |
+| `z/<namespace>␟<time><id>` | a message that was given up on; ends by itself |
+| `g/<group>␟…` | who delivers the messages of a group: its members, and who has which lane |
+| `v/<daemon>` | the schemas that a daemon knows; ends by itself |
 | `secret` | random bytes that content ids are keyed with |
 
 Namespaces hold no control characters, so the separator ends them.
@@ -26,6 +31,7 @@ SEPARATOR = "\x1f"
 SECRET = "secret"  # noqa: S105  # a key's name
 
 BLOBS, CHECKPOINTS, INDEX, WAITING, CONTENTS, REFERENCES, REQUESTS, OWNERS = (f"{letter}/" for letter in "ickpbrqo")
+MESSAGES, PARKED, DEAD_LETTERS, GROUPS, SCHEMAS = (f"{letter}/" for letter in "xyzgv")
 _ID_DIGITS = 28
 _INVERTED = str.maketrans("0123456789abcdef", "fedcba9876543210")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sidecar.core.errors import InvalidRequest
 from sidecar.core.marks import MARK
+from sidecar.core.outbox import MESSAGES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX, Message
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DAY_MS = 24 * 3_600_000
@@ -158,3 +159,30 @@ def check_labels(labels: Mapping[str, str], limits: Limits) -> None:
                 reason="LABELS_INVALID",
                 field="labels",
             )
+
+
+def check_messages(messages: Sequence[Message], limits: Limits) -> None:
+    """OUTBOX_MESSAGE_INVALID for more messages than a write may carry, or one that is too large or names no topic."""
+    if len(messages) > MESSAGES_MAX:
+        raise _message_invalid(f"{len(messages)} messages, at most {MESSAGES_MAX} are allowed", "outbox")
+    for index, message in enumerate(messages):
+        field = f"outbox[{index}]"
+        if not 0 < len(message.topic.encode()) <= TOPIC_BYTES_MAX:
+            raise _message_invalid(f"a topic has 1 to {TOPIC_BYTES_MAX} bytes", f"{field}.topic")
+        if _CONTROL.search(message.topic):
+            raise _message_invalid("a topic has no control characters", f"{field}.topic")
+        if len(message.payload) > PAYLOAD_BYTES_MAX:
+            raise _message_invalid(
+                f"a payload of {len(message.payload)} bytes, at most {PAYLOAD_BYTES_MAX} are allowed: store what it says "
+                "under a key, and name that",
+                f"{field}.payload",
+            )
+        check_content_type(message.content_type, limits)
+        try:
+            check_labels(message.attributes, limits)
+        except InvalidRequest as exc:
+            raise _message_invalid(exc.message.replace("label", "attribute"), f"{field}.attributes") from exc
+
+
+def _message_invalid(message: str, field: str) -> InvalidRequest:
+    return InvalidRequest(message, reason="OUTBOX_MESSAGE_INVALID", field=field)

@@ -22,7 +22,9 @@ BLOB = MARK + "blob"
 """Where the value is, if not in the row: a `Pointer`'s text."""
 WOKEN = MARK + "woken"
 """When the value came back from the archive: milliseconds."""
-CARRIED = (UPDATES, RESTORED)
+SCHEMA = MARK + "schema"
+"""What the value has in newer schemas than the one it is stored in, and that one has no word for (`core/schema.py`)."""
+CARRIED = (UPDATES, RESTORED, SCHEMA)
 """What a new value inherits from the one before."""
 
 
@@ -74,6 +76,11 @@ def carried(entry: Entry | None) -> Mapping[str, str]:
     if entry is None or not entry.labels:
         return NO_LABELS
     return {name: entry.labels[name] for name in CARRIED if name in entry.labels}
+
+
+def is_plain(entry: Entry, schema: int) -> bool:
+    """Whether its value is all of it, in this schema."""
+    return entry.schema_version == schema and not entry.labels.get(SCHEMA)
 
 
 def without(labels: Mapping[str, str], name: str) -> Mapping[str, str]:

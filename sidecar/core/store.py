@@ -13,10 +13,10 @@ The rules that `tests/contract` holds every store to:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sidecar.core.entry import Copy, Entry, Tombstone
 from sidecar.core.errors import InvalidRequest
@@ -205,6 +205,23 @@ class Store(Protocol):
 
     async def cache_generation(self, cache_identity: str) -> int:
         """The generation of cached entries; it rises when the cache is not the one that was seen before."""
+        ...
+
+
+@runtime_checkable
+class Hinting(Protocol):
+    """A store whose daemons can tell each other, at once, that something was committed. Hints may be lost: who waits for
+    one polls besides.
+    """
+
+    def hint(self) -> None:
+        """Something was committed that other daemons wait for. Costs nothing now, never fails, and is told at most some
+        times a second, together.
+        """
+        ...
+
+    def on_hint(self, heard: Callable[[], None]) -> None:
+        """Call this, from the event loop, when another daemon committed something; until the store is closed."""
         ...
 
 

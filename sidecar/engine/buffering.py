@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import Copy, Entry, Tombstone, live
 from sidecar.core.errors import DECISIONS, OutcomeUnknown, StoreUnavailable
 from sidecar.core.hlc import Hlc, entry_hlc, hlc_of
 from sidecar.core.journal import REBASED, Base, Buffering, Journal
 from sidecar.core.modes import Durability, ServingMode, Tier
-from sidecar.core.operations import Change, OperationResult, Put, Write, WriteId, decide
+from sidecar.core.operations import Change, OperationResult, Put, Write, WriteId
 from sidecar.core.ports import Ports, Signal
 from sidecar.core.store import Outcome, request_id_reused
 from sidecar.engine.namespaces import Namespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidecar.core.errors import Passthrough
+from sidecar.core.errors import Passthrough, Unsupported
 from sidecar.core.limits import Limits, check_namespace
 from sidecar.core.policy import Authority, OnOutage, Policy, PolicyTable
 from sidecar.tiers.placement import Placement
@@ -35,6 +35,14 @@ class Namespace:
         """After how many changes of a key its checkpoint is made in the same commit; 0: never."""
         quiet = self.placement is not None and self.placement.authority.capabilities.quiet
         return self.policy.checkpoint.every if quiet else 0
+
+    def check_outbox(self) -> None:
+        """Raises Unsupported where messages can't be committed with a write, LimitExceeded where too many wait."""
+        if self.placement is not None and not self.placement.authority.capabilities.quiet:
+            raise Unsupported(
+                "this namespace's authority can't commit messages with a write: choose a warm tier that is the authority",
+                metadata={"operation": "outbox"},
+            )
 
     def authority(self) -> Placement:
         """The placement; PASSTHROUGH if there is none."""

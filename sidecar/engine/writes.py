@@ -13,6 +13,7 @@ from sidecar.core.limits import (
     check_content_type,
     check_key,
     check_labels,
+    check_messages,
     check_prefix,
     check_request_id,
     check_ttl,
@@ -21,6 +22,7 @@ from sidecar.core.limits import (
 )
 from sidecar.core.modes import Durability, ServingMode
 from sidecar.core.operations import Append, Change, Operation, OperationResult, Put, Write, WriteId
+from sidecar.core.outbox import Message
 from sidecar.core.store import Outcome, PrefixProgress, Touch
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.namespaces import Namespace, Namespaces
@@ -52,13 +54,14 @@ class Writes:
         deadline: float | None = None,
         transaction: bool = False,
         tentative: bool = False,
+        outbox: tuple[Message, ...] = (),
     ) -> Written:
         """Commit operations on distinct keys, all or nothing; a refusal of a `transaction` names the operation.
 
         `tentative`: a refusal is not kept under the request id, because we will try another way under it.
 
         `needs_authority`: in an outage the answer is an error whatever the namespace's policy; else, if the policy
-        allows it, the write is DISCARDED and says so. Raises InvalidRequest, VersionConflict, FailedPrecondition,
+        allows it, the write is DISCARDED and says so. One that carries messages (`outbox`) always needs it. Raises InvalidRequest, VersionConflict, FailedPrecondition,
         StoreUnavailable, LimitExceeded, DeadlineExceeded, OutcomeUnknown, DataLoss.
         """
         space = self._namespaces.of(namespace)
@@ -73,7 +76,12 @@ class Writes:
             deadline=deadline,
             tentative=tentative,
             checkpoint_every=space.checkpoint_every,
+            outbox=outbox,
         )
+        if outbox:
+            check_messages(outbox, self._limits)
+            space.check_outbox()
+            needs_authority = True
         for index, operation in enumerate(operations):
             try:
                 self._check(space, operation)
@@ -123,7 +131,13 @@ class Writes:
         return outcome
 
     async def transact(
-        self, namespace: str, operations: tuple[Operation, ...], *, request: WriteId | None, deadline: float | None
+        self,
+        namespace: str,
+        operations: tuple[Operation, ...],
+        *,
+        request: WriteId | None,
+        deadline: float | None,
+        outbox: tuple[Message, ...] = (),
     ) -> Written:
         """As `write`, for many keys."""
         most = self._limits.operations_max
@@ -147,7 +161,13 @@ class Writes:
                 )
             seen.add(operation.key)
         return await self.write(
-            namespace, operations, request=request, needs_authority=True, deadline=deadline, transaction=True
+            namespace,
+            operations,
+            request=request,
+            needs_authority=True,
+            deadline=deadline,
+            transaction=True,
+            outbox=outbox,
         )
 
     async def touch(self, namespace: str, key: str, *, ttl_ms: int | None) -> TouchedKey:

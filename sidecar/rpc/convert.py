@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -29,8 +28,8 @@ from sidecar.core.operations import (
     WriteId,
 )
 from sidecar.engine.replies import Written
+from statesidecar.v1 import outbox_service_pb2, types_pb2
 from statesidecar.v1 import state_service_pb2 as pb
-from statesidecar.v1 import types_pb2
 
 # ---- out
 
@@ -163,7 +162,15 @@ def refuse_unknown_fields(request: Message) -> None:
                     refuse_unknown_fields(nested)
 
 
-_NESTING = {pb.UpdateRequest, pb.TransactRequest, pb.TransactOperation}
+_NESTING = {
+    pb.SetRequest,
+    pb.CASRequest,
+    pb.DeleteRequest,
+    pb.UpdateRequest,
+    pb.TransactRequest,
+    pb.TransactOperation,
+    outbox_service_pb2.ConsumeRequest,
+}
 """Messages that carry messages of ours."""
 
 
@@ -186,18 +193,11 @@ def optional_ttl_ms(request: pb.SetRequest | pb.CASRequest | pb.UpdateRequest | 
     return ttl_ms(request.ttl) if request.HasField("ttl") else None
 
 
-def refuse_outbox(messages: Iterable[types_pb2.OutboxMessage]) -> None:
-    """A message that would never be delivered is refused, not dropped."""
-    if messages:
-        raise Unsupported("this release has no outbox: the write was not made", metadata={"operation": "outbox"})
-
-
 _SET = pb.SetRequest.DESCRIPTOR
 
 
 def put(request: pb.SetRequest | pb.CASRequest) -> Put:
     """Of a Set, or of a CAS with its guard."""
-    refuse_outbox(request.outbox)
     return Put(
         key=request.key,
         value=request.value,
@@ -212,14 +212,12 @@ def put(request: pb.SetRequest | pb.CASRequest) -> Put:
 
 def remove(request: pb.DeleteRequest) -> Remove:
     """Of a Delete."""
-    refuse_outbox(request.outbox)
     expected = request.expected_version if request.HasField("expected_version") else None
     return Remove(key=request.key, expected_version=expected)
 
 
 def change(request: pb.UpdateRequest) -> Change:
     """Of an Update; its JSON is parsed here, so that what is wrong with it is the request's fault."""
-    refuse_outbox(request.outbox)
     operation: MergePatch | Append | Increment
     match request.WhichOneof("operation"):
         case "merge_patch":
@@ -257,7 +255,6 @@ def _increment(request: pb.Increment) -> Increment:
 
 def operations(request: pb.TransactRequest) -> tuple[Operation, ...]:
     """Of a transaction."""
-    refuse_outbox(request.outbox)
     converted: list[Operation] = []
     for index, operation in enumerate(request.operations):
         try:

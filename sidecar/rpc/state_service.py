@@ -12,7 +12,7 @@ from sidecar.core.operations import Operation
 from sidecar.engine.engine import Engine
 from sidecar.engine.followups import Followup
 from sidecar.engine.replies import Read, Written
-from sidecar.rpc import convert, large
+from sidecar.rpc import convert, convert_outbox, large
 from sidecar.rpc.calls import Admission, Commits, Context, patience, rpc
 from sidecar.rpc.checkpoints_service import CheckpointsService
 from sidecar.rpc.status import abort
@@ -152,6 +152,7 @@ class StateService(CheckpointsService, StateServiceServicer):
         needs_authority: bool,
     ) -> Written:
         namespace, write_id = request.namespace, await large.write_id(request)
+        outbox = convert_outbox.carried(request.outbox, 0) if request.outbox else ()
         return await self._commits.run(
             context,
             lambda deadline: self._writes.write(
@@ -160,6 +161,7 @@ class StateService(CheckpointsService, StateServiceServicer):
                 request=write_id,
                 needs_authority=needs_authority,
                 deadline=deadline,
+                outbox=outbox,
             ),
         )
 
@@ -186,9 +188,12 @@ class StateService(CheckpointsService, StateServiceServicer):
     @rpc
     async def Transact(self, request: pb.TransactRequest, context: Context) -> pb.TransactResponse:
         operations, write_id = convert.operations(request), convert.write_id(request, request.request_id)
+        outbox = convert_outbox.transaction_outbox(request)
         written = await self._commits.run(
             context,
-            lambda deadline: self._writes.transact(request.namespace, operations, request=write_id, deadline=deadline),
+            lambda deadline: self._writes.transact(
+                request.namespace, operations, request=write_id, deadline=deadline, outbox=outbox
+            ),
         )
         return convert.transact_response(request, written)
 

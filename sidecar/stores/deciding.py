@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import DECISIONS, Decision, SidecarError
-from sidecar.core.operations import Write, WriteId, decide
+from sidecar.core.operations import Write, WriteId
 from sidecar.core.store import ChangeKind, Outcome
 
 Answer = Outcome | SidecarError
@@ -35,12 +36,12 @@ class Transaction(Protocol):
 
 
 class Group(ABC):
-    """The states that the writes of a group see and leave: `_dirty` and `_recorded` are to be stored."""
+    """The states that the writes of a group see and leave: `_dirty` and `_recorded` are to be stored. None: a row goes."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._deciding = transaction
         self._states: dict[str, dict[str, Copy | None]] = {}
-        self._dirty: dict[tuple[str, str], Copy] = {}
+        self._dirty: dict[tuple[str, str], Copy | None] = {}
         self._recorded: dict[tuple[str, str], tuple[WriteId, Outcome | Decision]] = {}
 
     @abstractmethod
@@ -70,11 +71,14 @@ class Group(ABC):
             if not write.tentative:
                 self._record(write, exc)
             raise
-        version = transaction.draw() if decided.copies else 0
+        version = transaction.draw() if decided.draws else 0
         namespace = write.namespace.encode()
-        for copy in (*decided.copies, *decided.quiet):
+        for copy in decided.stored:
             self._states.setdefault(copy.namespace, {})[copy.key] = copy
             self._dirty[copy.namespace, copy.key] = copy
+        for key in decided.forgotten:
+            self._states[write.namespace][key] = None
+            self._dirty[write.namespace, key] = None
         for copy in decided.copies:
             kind = ChangeKind.PUT if type(copy) is Entry else ChangeKind.DELETE
             transaction.announce(namespace, copy.key.encode(), version, kind)

@@ -28,6 +28,7 @@ from sidecar.tiers.cold import Cold, is_archived
 from sidecar.tiers.guard import Guard
 from sidecar.tiers.ledger import Ledger
 from sidecar.tiers.near import Near
+from sidecar.tiers.news import News
 from sidecar.tiers.reading import Found, Lookup, ReadThrough, with_near
 from sidecar.tiers.shown import Waking, shown, shown_entries
 
@@ -67,12 +68,12 @@ class Placement:
         self.near = near
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
         self.ledger = Ledger(authority, self.guard)
-        """The daemon's own rows in the authority."""
         self.blobs = None if cold is None else blob_ledger(self.ledger, cold, ports)
         """Large objects in the cold tier; None: there is none."""
         self.cold = None
         """The values that are there; None: there is no cold tier."""
         self._waking = Waking(ports.clock)
+        self.news = News(authority)
         if self.blobs is not None:
             self.cold = Cold(
                 self.blobs,
@@ -259,6 +260,8 @@ class Placement:
             await self.cache.release(namespace, leases)
             raise
         reach("write.commit.after")
+        if outcome.version:
+            self.news.committed()
         if self.cached:
             await self._tell(namespace, outcome.copies, leases)
             reach("write.cache.told")
@@ -304,6 +307,7 @@ class Placement:
         )
         reach("delete_prefix.batch.after")
         if after.tombstones:
+            self.news.committed()
             await self._apply(namespace, after.tombstones)
         return after
 
@@ -311,6 +315,8 @@ class Placement:
         """One batch of cleaning. Also finds out whether the authority answers when nobody asks for anything."""
         swept = await self.guard.call(lambda: self.authority.sweep(order))
         reach("sweep.commit.after")
+        if swept.expired:
+            self.news.committed()
         by_namespace: dict[str, list[Tombstone]] = {}
         for tombstone in swept.expired:
             by_namespace.setdefault(tombstone.namespace, []).append(tombstone)

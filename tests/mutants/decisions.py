@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from sidecar.core.decide import Decided, decide
 from sidecar.core.entry import Copy, Entry, Tombstone, live
 from sidecar.core.errors import FailedPrecondition, SidecarError, VersionConflict
-from sidecar.core.operations import (
-    Append,
-    Change,
-    Check,
-    Decided,
-    Increment,
-    MergePatch,
-    Operation,
-    Put,
-    Remove,
-    Write,
-    decide,
-)
+from sidecar.core.operations import Append, Change, Check, Increment, MergePatch, Operation, Put, Remove, Write
 from tests.support.factories import entry
 
 Decide = Callable[..., Decided]

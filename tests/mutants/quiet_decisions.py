@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sidecar.core import marks
+from sidecar.core.decide import Decided, decide
 from sidecar.core.entry import Copy, Entry, live
-from sidecar.core.operations import Check, Decided, Operation, Relocate, Write, decide
+from sidecar.core.operations import Check, Operation, Relocate, Write
 
 Rows = Mapping[str, Copy | None]
 

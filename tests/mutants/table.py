@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidecar.core.operations import decide
+from sidecar.core.decide import decide
 from sidecar.stores.files import FileBlobs
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from tests.contract.adapters import CHANGES_MAX, FILE_BLOBS, MEMORY_CACHE, MEMORY_STORE

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidecar.core import limits, merge
+from sidecar.core.decide import decide
 from sidecar.core.entry import SEQUENCE_MASK, epoch_of, live, version_of
 from sidecar.core.errors import (
     Decision,
@@ -22,7 +23,7 @@ from sidecar.core.errors import (
 from sidecar.core.expiry import TOUCH_SLACK, needs_touch, touched_expire_time
 from sidecar.core.keys import prefix_end
 from sidecar.core.limits import VERSION_MAX, Limits
-from sidecar.core.operations import Put, Remove, decide
+from sidecar.core.operations import Put, Remove
 from sidecar.core.policy import PRESETS, Kind, Policy, PolicyTable
 from tests.support.factories import entry, write
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import Copy, Entry, Tombstone
 from sidecar.core.hlc import Hlc, entry_hlc, hlc_of
 from sidecar.core.journal import Base, Buffering, Settlement
-from sidecar.core.operations import Append, Change, Operation, Put, decide
+from sidecar.core.operations import Append, Change, Operation, Put
 from sidecar.core.policy import Reconcile
 from sidecar.core.reconcile import Commit, Dead, reconcile
 from sidecar.core.three_way import NotMergeable, join, merge

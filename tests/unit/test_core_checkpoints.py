@@ -22,10 +22,11 @@ from sidecar.core.checkpoints import (
     unseal,
 )
 from sidecar.core.contents import BASES_MAX, Content, content_id
+from sidecar.core.decide import decide
 from sidecar.core.deltas import Link
 from sidecar.core.entry import Entry, version_of
 from sidecar.core.errors import DataLoss
-from sidecar.core.operations import Change, Check, Increment, Put, Write, decide
+from sidecar.core.operations import Change, Check, Increment, Put, Write
 from tests.support.factories import NAMESPACE, entry, write
 
 NOW = 1_700_000_000_000

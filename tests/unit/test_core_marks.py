@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core import marks
+from sidecar.core.decide import Decided, decide
 from sidecar.core.entry import Entry, version_of
 from sidecar.core.errors import DataLoss, InvalidRequest, ValueAway, VersionConflict
 from sidecar.core.limits import Limits, check_labels
 from sidecar.core.marks import Pointer
-from sidecar.core.operations import Append, Change, Decided, MergePatch, Operation, Put, Relocate, decide
+from sidecar.core.operations import Append, Change, MergePatch, Operation, Put, Relocate
 from tests.support.factories import entry, write
 
 NOW = 5_000

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import Tombstone, version_of
 from sidecar.core.errors import VersionConflict
-from sidecar.core.operations import (
-    JSON_CONTENT_TYPE,
-    Append,
-    Change,
-    Check,
-    Increment,
-    OperationResult,
-    Put,
-    Remove,
-    decide,
-)
+from sidecar.core.operations import JSON_CONTENT_TYPE, Append, Change, Check, Increment, OperationResult, Put, Remove
 from sidecar.core.store import Swept
 from tests.support.factories import NAMESPACE, entry, tombstone, write
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import SEQUENCE_MASK, Copy, Entry, version_of
 from sidecar.core.errors import DECISIONS, DeadlineExceeded, Decision, SidecarError
-from sidecar.core.operations import Change, Operation, Put, Relocate, Write, WriteId, decide
+from sidecar.core.operations import Change, Operation, Put, Relocate, Write, WriteId
 from sidecar.core.store import ChangeKind, ChangeRow, Outcome, request_id_reused
 from sidecar.stores import records
 from sidecar.stores.dynamodb import items, requests
@@ -147,11 +148,11 @@ class Plan:
             if not write.tentative:
                 self._record(write, exc)
             raise
-        stored = (*decided.copies, *decided.quiet)
+        stored = decided.stored
         changed = _Changed(self._names, stored)
-        outcome = Outcome(version=version if decided.copies else 0, results=decided.results, copies=decided.copies)
+        outcome = Outcome(version=version if decided.draws else 0, results=decided.results, copies=decided.copies)
         self._record(write, outcome)
-        self.versions_used += bool(decided.copies)
+        self.versions_used += decided.draws
         self._dirty |= changed.items
         for where in changed.items:
             self._outsourced.pop(where, None)

@@ -14,11 +14,12 @@ from itertools import islice
 
 from sortedcontainers import SortedDict
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import Copy, Entry, Tombstone, live, version_of
 from sidecar.core.errors import DECISIONS, DeadlineExceeded, decision_from_record, decision_record, storage_full
 from sidecar.core.expiry import touched_expire_time
 from sidecar.core.keys import prefix_end
-from sidecar.core.operations import Write, WriteId, decide
+from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import (
     ChangeKind,
@@ -71,7 +72,8 @@ class MemoryStore:
         self._graves: deque[Tombstone] = deque()
         self._requests: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
         self._changes: deque[ChangeRow] = deque(maxlen=changes_max)
-        self._change_count = 0
+        # Cursors of a process that is gone are behind the oldest row: a gap, as it should be.
+        self._change_count = self._sequence
         self._cache_identity = ""
         self._generation = 0
 
@@ -120,17 +122,19 @@ class MemoryStore:
             if write.request is not None and not write.tentative:
                 self._remember(write.namespace, write.request, decision_record(exc))
             raise
-        stored = (*decided.copies, *decided.quiet)
+        stored = decided.stored
         grown = sum(_size(copy) for copy in stored) - sum(_size(current.get(copy.key)) for copy in stored)
         if grown > 0 and self.bytes_held + grown > self._bytes_max:
             raise storage_full(f"the memory store is full ({self._bytes_max} bytes)")
-        if decided.copies:
+        if decided.draws:
             self._sequence += 1
         for copy in stored:
             self._put(copy)
+        for key in decided.forgotten:
+            self._forget(write.namespace, key)
         for copy in decided.copies:
             self._announce(copy, ChangeKind.PUT if isinstance(copy, Entry) else ChangeKind.DELETE)
-        return Outcome(version=version if decided.copies else 0, results=decided.results, copies=decided.copies)
+        return Outcome(version=version if decided.draws else 0, results=decided.results, copies=decided.copies)
 
     async def touch(self, namespace: str, touches: Sequence[Touch], *, announce: bool) -> list[Touched]:
         """Move ends."""
@@ -279,16 +283,25 @@ class MemoryStore:
         if isinstance(copy, Tombstone):
             self._graves.append(copy)
 
+    def _forget(self, namespace: str, key: str) -> None:
+        before = self._namespace(namespace).pop(key, None)
+        self.bytes_held -= _size(before)
+        if (bucket := _end_bucket(before)) is not None:
+            self._unindex_end(bucket, (namespace, key))
+
+    def _unindex_end(self, bucket: int, at: tuple[str, str]) -> None:
+        ends = self._ends[bucket]
+        ends.pop(at, None)
+        if not ends:
+            del self._ends[bucket]
+
     def _index_end(self, before: Copy | None, after: Copy) -> None:
         old, new = _end_bucket(before), _end_bucket(after)
         if old == new:
             return
         at = (after.namespace, after.key)
         if old is not None:
-            bucket = self._ends[old]
-            bucket.pop(at, None)
-            if not bucket:
-                del self._ends[old]
+            self._unindex_end(old, at)
         if new is not None:
             self._ends.setdefault(new, {})[at] = None
 

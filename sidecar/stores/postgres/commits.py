@@ -55,7 +55,8 @@ class _Group(Group):
     def store(self) -> None:
         """Have the transaction write what the group leaves."""
         transaction = self._transaction
-        transaction.put(self._dirty.values(), present=self._rows)
+        transaction.put([copy for copy in self._dirty.values() if copy is not None], present=self._rows)
+        transaction.forget(at for at, copy in self._dirty.items() if copy is None)
         for (namespace, _), (request, recorded) in self._recorded.items():
             transaction.remember(records.encode(namespace, request, recorded, transaction.now))
 

@@ -86,6 +86,11 @@ FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[])
   AS n (namespace, key, expire_time, ttl_ms, header_checksum)
 WHERE e.namespace = n.namespace AND e.key = n.key;
 
+-- forget entries --
+-- Rows that are locked by this transaction, as if they had never been.
+DELETE FROM state_sidecar.entries AS e USING unnest($1::bytea[], $2::bytea[]) AS w (namespace, key)
+WHERE e.namespace = w.namespace AND e.key = w.key;
+
 -- insert requests --
 INSERT INTO state_sidecar.requests (namespace, request_id, fingerprint, create_time, checksum, outcome, returned)
 SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bytea[]);

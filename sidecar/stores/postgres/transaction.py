@@ -47,6 +47,7 @@ class Transaction:
         self._used = 0
         self._new: list[rows.Row] = []
         self._changed: list[rows.Row] = []
+        self._forgotten: list[Pair] = []
         self._new_requests: list[records.RequestRow] = []
         self._changed_requests: list[records.RequestRow] = []
         self._changes: list[Row] = []
@@ -118,6 +119,10 @@ class Transaction:
             row = rows.encode(copy)
             (self._changed if row[:2] in there else self._new).append(row)
 
+    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remove rows, as if they had never been; those that are there are locked."""
+        self._forgotten += [(namespace.encode(), key.encode()) for namespace, key in keys]
+
     def remember(self, recorded: records.RequestRow, *, present: bool = False) -> None:
         """Keep what a request id did; `present`: its row is there, and locked."""
         (self._changed_requests if present else self._new_requests).append(recorded)
@@ -169,6 +174,7 @@ class Transaction:
             ("insert entries", sorted(self._new, key=_pair), rows.KINDS),
             ("insert requests", sorted(self._new_requests, key=_pair), _REQUEST_KINDS),
             ("update entries", self._changed, rows.KINDS),
+            ("forget entries", self._forgotten, (BYTES, BYTES)),
             ("update requests", self._changed_requests, _REQUEST_KINDS),
             ("insert changes", self._changes, _CHANGE_KINDS),
         )

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
+from sidecar.core.decide import decide
 from sidecar.core.entry import SEQUENCE_MASK, Entry, live
 from sidecar.core.errors import Decision, Unsupported
 from sidecar.core.operations import (
     JSON_CONTENT_TYPE,
     Change,
     Check,
+    Forget,
     Increment,
     Operation,
     Put,
     Relocate,
     Remove,
     Write,
-    decide,
 )
 from sidecar.stores.redis.script import Argument
 from sidecar.stores.redis.store_outcomes import encode_refusal
@@ -51,8 +52,8 @@ def encode(write: Write, operation: Operation, shard: Shard) -> Encoded:
             bounds = [_optional(change.minimum), _optional(change.maximum)]
             how = _how(write, operation)
             return [b"I", field, *how, _flag(operation.create), change.delta, *bounds, write.value_bytes_max]
-        case Relocate():
-            raise Unsupported("values of the hot tier stay where they are", metadata={"operation": "Relocate"})
+        case Relocate() | Forget():
+            raise Unsupported("the hot tier keeps no rows in silence", metadata={"operation": type(operation).__name__})
         case _:
             assert_never(operation)
 

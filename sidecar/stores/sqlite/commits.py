@@ -40,7 +40,8 @@ class _Group(Group):
         """Persist what the group leaves."""
         # Entries first: where the disk is full, a smaller one makes room for the rows that follow.
         if self._dirty:
-            self._transaction.put(self._dirty.values())
+            self._transaction.forget(at for at, copy in self._dirty.items() if copy is None)
+            self._transaction.put(copy for copy in self._dirty.values() if copy is not None)
         if self._recorded:
             now = self._transaction.now
             self._transaction.remember(

@@ -40,6 +40,9 @@ ON CONFLICT (namespace, key) DO UPDATE SET
   content_type = excluded.content_type, schema_version = excluded.schema_version, labels = excluded.labels,
   value_checksum = excluded.value_checksum, header_checksum = excluded.header_checksum, value = excluded.value;
 
+-- forget entry --
+DELETE FROM entries WHERE namespace = ? AND key = ?;
+
 -- store end --
 -- Only the end of an entry: its version and value stay.
 UPDATE entries SET expire_time = ?, ttl_ms = ?, header_checksum = ? WHERE namespace = ? AND key = ?;

@@ -20,6 +20,7 @@ from sidecar.stores.sqlite.preparation import reserve
 from sidecar.stores.sqlite.queries import load, query
 
 _STORE_ENTRY = query("store entry")
+_FORGET_ENTRY = query("forget entry")
 _STORE_CHANGE = query("store change")
 _STORE_REQUEST = query("store request")
 
@@ -64,6 +65,10 @@ class Transaction:
     def put(self, copies: Iterable[Copy]) -> None:
         """Store states, each of another key."""
         self.connection.executemany(_STORE_ENTRY, [rows.encode(copy) for copy in copies])
+
+    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remove rows, as if they had never been."""
+        self.connection.executemany(_FORGET_ENTRY, [(namespace.encode(), key.encode()) for namespace, key in keys])
 
     def recall(self, namespace: str, request: WriteId) -> outcomes.Recorded | None:
         """What a request id did. Raises REQUEST_ID_REUSED."""

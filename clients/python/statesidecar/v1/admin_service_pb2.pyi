@@ -63,7 +63,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time", "cleaned_counts", "cleaning")
+    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time", "cleaned_counts", "cleaning", "dead_letters")
     class CleanedCountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class GetStatusResponse(_message.Message):
     JOURNAL_OLDEST_TIME_FIELD_NUMBER: _ClassVar[int]
     CLEANED_COUNTS_FIELD_NUMBER: _ClassVar[int]
     CLEANING_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     mode: _types_pb2.ServingMode
     tiers: _containers.RepeatedCompositeFieldContainer[TierStatus]
     outbox_lag: _duration_pb2.Duration
@@ -101,7 +102,8 @@ class GetStatusResponse(_message.Message):
     journal_oldest_time: _timestamp_pb2.Timestamp
     cleaned_counts: _containers.ScalarMap[str, int]
     cleaning: _containers.RepeatedCompositeFieldContainer[CleaningStatus]
-    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cleaned_counts: _Optional[_Mapping[str, int]] = ..., cleaning: _Optional[_Iterable[_Union[CleaningStatus, _Mapping]]] = ...) -> None: ...
+    dead_letters: int
+    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cleaned_counts: _Optional[_Mapping[str, int]] = ..., cleaning: _Optional[_Iterable[_Union[CleaningStatus, _Mapping]]] = ..., dead_letters: _Optional[int] = ...) -> None: ...
 
 class CleaningStatus(_message.Message):
     __slots__ = ("tier", "job", "pass_time", "behind")
@@ -284,3 +286,41 @@ class CollectionSummary(_message.Message):
     jobs: _containers.RepeatedCompositeFieldContainer[CollectionProgress]
     counts: _containers.ScalarMap[str, int]
     def __init__(self, jobs: _Optional[_Iterable[_Union[CollectionProgress, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class MigrateRequest(_message.Message):
+    __slots__ = ("namespace", "dry_run", "target_version")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    TARGET_VERSION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    dry_run: bool
+    target_version: int
+    def __init__(self, namespace: _Optional[str] = ..., dry_run: _Optional[bool] = ..., target_version: _Optional[int] = ...) -> None: ...
+
+class MigrateResponse(_message.Message):
+    __slots__ = ("state", "scanned_count", "migrated_count", "failed_count", "total_count", "target_version", "remaining_count", "failures")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SCANNED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MIGRATED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    state: CollectionState
+    scanned_count: int
+    migrated_count: int
+    failed_count: int
+    total_count: int
+    target_version: int
+    remaining_count: int
+    failures: _containers.RepeatedCompositeFieldContainer[MigrationFailure]
+    def __init__(self, state: _Optional[_Union[CollectionState, str]] = ..., scanned_count: _Optional[int] = ..., migrated_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., total_count: _Optional[int] = ..., target_version: _Optional[int] = ..., remaining_count: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[MigrationFailure, _Mapping]]] = ...) -> None: ...
+
+class MigrationFailure(_message.Message):
+    __slots__ = ("key", "message")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    message: str
+    def __init__(self, key: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...

@@ -60,6 +60,11 @@ class AdminServiceStub:
                 request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageRequest.SerializeToString,
                 response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageResponse.FromString,
                 _registered_method=True)
+        self.Migrate = channel.unary_stream(
+                '/statesidecar.v1.AdminService/Migrate',
+                request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateRequest.SerializeToString,
+                response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -110,6 +115,17 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Migrate(self, request, context):
+        """Brings every entry of a namespace to the schema that all daemons know, in key order, under the versions that they
+        have. Tells how far it is after each step. One that is given up, or whose daemon dies, goes on where it was when it is
+        asked for again. Where another daemon is at it, waits for a while, then tells BUSY.
+        Reasons: NAMESPACE_INVALID, SCHEMA_NOT_CONFIGURED, FIELD_UNKNOWN, REQUEST_MALFORMED, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, PASSTHROUGH, QUEUE_FULL, CAPABILITY_MISSING, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -137,6 +153,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CollectGarbage,
                     request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageRequest.FromString,
                     response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageResponse.SerializeToString,
+            ),
+            'Migrate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Migrate,
+                    request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateRequest.FromString,
+                    response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -275,6 +296,33 @@ class AdminService:
             '/statesidecar.v1.AdminService/CollectGarbage',
             statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageRequest.SerializeToString,
             statesidecar_dot_v1_dot_admin__service__pb2.CollectGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Migrate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/statesidecar.v1.AdminService/Migrate',
+            statesidecar_dot_v1_dot_admin__service__pb2.MigrateRequest.SerializeToString,
+            statesidecar_dot_v1_dot_admin__service__pb2.MigrateResponse.FromString,
             options,
             channel_credentials,
             insecure,

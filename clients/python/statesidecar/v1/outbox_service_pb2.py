@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from statesidecar.v1 import types_pb2 as statesidecar_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$statesidecar/v1/outbox_service.proto\x12\x0fstatesidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstatesidecar/v1/types.proto\"d\n\x0e\x43onsumeRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06topics\x18\x02 \x03(\t\x12\x15\n\rin_flight_max\x18\x03 \x01(\x05\x12\x18\n\x10\x61\x63knowledged_ids\x18\x04 \x03(\t\"F\n\x0f\x43onsumeResponse\x12\x33\n\x08messages\x18\x01 \x03(\x0b\x32!.statesidecar.v1.DeliveredMessage\"\xaf\x01\n\x10\x44\x65liveredMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x07message\x18\x04 \x01(\x0b\x32\x1e.statesidecar.v1.OutboxMessage\x12/\n\x0b\x63ommit_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\"\x7f\n\nDeadLetter\x12\x32\n\x07message\x18\x01 \x01(\x0b\x32!.statesidecar.v1.DeliveredMessage\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12-\n\tdead_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x16ListDeadLettersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x17ListDeadLettersResponse\x12\x31\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1b.statesidecar.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x0eRedriveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\")\n\x0fRedriveResponse\x12\x16\n\x0eredriven_count\x18\x01 \x01(\x03\x32\x9f\x02\n\rOutboxService\x12P\n\x07\x43onsume\x12\x1f.statesidecar.v1.ConsumeRequest\x1a .statesidecar.v1.ConsumeResponse(\x01\x30\x01\x12i\n\x0fListDeadLetters\x12\'.statesidecar.v1.ListDeadLettersRequest\x1a(.statesidecar.v1.ListDeadLettersResponse\"\x03\x90\x02\x01\x12Q\n\x07Redrive\x12\x1f.statesidecar.v1.RedriveRequest\x1a .statesidecar.v1.RedriveResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$statesidecar/v1/outbox_service.proto\x12\x0fstatesidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstatesidecar/v1/types.proto\"\x8f\x01\n\x0e\x43onsumeRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06topics\x18\x02 \x03(\t\x12\x15\n\rin_flight_max\x18\x03 \x01(\x05\x12\x18\n\x10\x61\x63knowledged_ids\x18\x04 \x03(\t\x12)\n\x07refused\x18\x05 \x03(\x0b\x32\x18.statesidecar.v1.Refusal\"8\n\x07Refusal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tpermanent\x18\x03 \x01(\x08\"F\n\x0f\x43onsumeResponse\x12\x33\n\x08messages\x18\x01 \x03(\x0b\x32!.statesidecar.v1.DeliveredMessage\"\xaf\x01\n\x10\x44\x65liveredMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x07message\x18\x04 \x01(\x0b\x32\x1e.statesidecar.v1.OutboxMessage\x12/\n\x0b\x63ommit_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\"\x7f\n\nDeadLetter\x12\x32\n\x07message\x18\x01 \x01(\x0b\x32!.statesidecar.v1.DeliveredMessage\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12-\n\tdead_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x16ListDeadLettersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x17ListDeadLettersResponse\x12\x31\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1b.statesidecar.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x0eRedriveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\")\n\x0fRedriveResponse\x12\x16\n\x0eredriven_count\x18\x01 \x01(\x03\x32\x9f\x02\n\rOutboxService\x12P\n\x07\x43onsume\x12\x1f.statesidecar.v1.ConsumeRequest\x1a .statesidecar.v1.ConsumeResponse(\x01\x30\x01\x12i\n\x0fListDeadLetters\x12\'.statesidecar.v1.ListDeadLettersRequest\x1a(.statesidecar.v1.ListDeadLettersResponse\"\x03\x90\x02\x01\x12Q\n\x07Redrive\x12\x1f.statesidecar.v1.RedriveRequest\x1a .statesidecar.v1.RedriveResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,22 +37,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOXSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\220\002\001'
   _globals['_OUTBOXSERVICE'].methods_by_name['Redrive']._loaded_options = None
   _globals['_OUTBOXSERVICE'].methods_by_name['Redrive']._serialized_options = b'\220\002\002'
-  _globals['_CONSUMEREQUEST']._serialized_start=119
-  _globals['_CONSUMEREQUEST']._serialized_end=219
-  _globals['_CONSUMERESPONSE']._serialized_start=221
-  _globals['_CONSUMERESPONSE']._serialized_end=291
-  _globals['_DELIVEREDMESSAGE']._serialized_start=294
-  _globals['_DELIVEREDMESSAGE']._serialized_end=469
-  _globals['_DEADLETTER']._serialized_start=471
-  _globals['_DEADLETTER']._serialized_end=598
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=600
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=682
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=684
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=785
-  _globals['_REDRIVEREQUEST']._serialized_start=787
-  _globals['_REDRIVEREQUEST']._serialized_end=848
-  _globals['_REDRIVERESPONSE']._serialized_start=850
-  _globals['_REDRIVERESPONSE']._serialized_end=891
-  _globals['_OUTBOXSERVICE']._serialized_start=894
-  _globals['_OUTBOXSERVICE']._serialized_end=1181
+  _globals['_CONSUMEREQUEST']._serialized_start=120
+  _globals['_CONSUMEREQUEST']._serialized_end=263
+  _globals['_REFUSAL']._serialized_start=265
+  _globals['_REFUSAL']._serialized_end=321
+  _globals['_CONSUMERESPONSE']._serialized_start=323
+  _globals['_CONSUMERESPONSE']._serialized_end=393
+  _globals['_DELIVEREDMESSAGE']._serialized_start=396
+  _globals['_DELIVEREDMESSAGE']._serialized_end=571
+  _globals['_DEADLETTER']._serialized_start=573
+  _globals['_DEADLETTER']._serialized_end=700
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=702
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=784
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=786
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=887
+  _globals['_REDRIVEREQUEST']._serialized_start=889
+  _globals['_REDRIVEREQUEST']._serialized_end=950
+  _globals['_REDRIVERESPONSE']._serialized_start=952
+  _globals['_REDRIVERESPONSE']._serialized_end=993
+  _globals['_OUTBOXSERVICE']._serialized_start=996
+  _globals['_OUTBOXSERVICE']._serialized_end=1283
 # @@protoc_insertion_point(module_scope)

@@ -11,16 +11,28 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConsumeRequest(_message.Message):
-    __slots__ = ("namespace", "topics", "in_flight_max", "acknowledged_ids")
+    __slots__ = ("namespace", "topics", "in_flight_max", "acknowledged_ids", "refused")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_IDS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     in_flight_max: int
     acknowledged_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, namespace: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., in_flight_max: _Optional[int] = ..., acknowledged_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, namespace: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., in_flight_max: _Optional[int] = ..., acknowledged_ids: _Optional[_Iterable[str]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("id", "reason", "permanent")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PERMANENT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    reason: str
+    permanent: bool
+    def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ..., permanent: _Optional[bool] = ...) -> None: ...
 
 class ConsumeResponse(_message.Message):
     __slots__ = ("messages",)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OutboxServiceStub:
-    """Messages that were committed with writes. This release answers every RPC with UNIMPLEMENTED, CAPABILITY_MISSING.
+    """Messages that were committed with writes: consumed by a stream, where the namespace has no sink that they go to.
     """
 
     def __init__(self, channel):
@@ -53,12 +53,15 @@ class OutboxServiceStub:
 
 
 class OutboxServiceServicer:
-    """Messages that were committed with writes. This release answers every RPC with UNIMPLEMENTED, CAPABILITY_MISSING.
+    """Messages that were committed with writes: consumed by a stream, where the namespace has no sink that they go to.
     """
 
     def Consume(self, request_iterator, context):
-        """Messages down, acknowledgements up. Each message comes at least once, in version order of its key.
-        Reasons: CAPABILITY_MISSING, DRAINING.
+        """Messages down, acknowledgements up. Each message comes at least once, in version order of its key, the next of a key
+        when the one before was acknowledged or given up. Consumers of the same topics share the messages; those of other
+        topics get theirs beside them. What a stream that ends did not acknowledge comes again, to whoever is there.
+        Reasons: NAMESPACE_INVALID, CONSUMER_INVALID, OUTBOX_HAS_SINK, FIELD_UNKNOWN, REQUEST_MALFORMED, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, PASSTHROUGH, QUEUE_FULL, CAPABILITY_MISSING, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -66,15 +69,17 @@ class OutboxServiceServicer:
 
     def ListDeadLetters(self, request, context):
         """Messages that were given up on, oldest first.
-        Reasons: PAGE_TOKEN_INVALID, CAPABILITY_MISSING.
+        Reasons: NAMESPACE_INVALID, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, PASSTHROUGH, DEADLINE_EXCEEDED, CAPABILITY_MISSING, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Redrive(self, request, context):
-        """Puts dead letters back into the queue.
-        Reasons: CAPABILITY_MISSING.
+        """Puts dead letters back into the queue, under their ids. Later messages of their keys have gone out meanwhile.
+        Reasons: NAMESPACE_INVALID, DEAD_LETTERS_UNNAMED, FIELD_UNKNOWN, REQUEST_MALFORMED, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, PASSTHROUGH, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, CAPABILITY_MISSING, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +112,7 @@ def add_OutboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OutboxService:
-    """Messages that were committed with writes. This release answers every RPC with UNIMPLEMENTED, CAPABILITY_MISSING.
+    """Messages that were committed with writes: consumed by a stream, where the namespace has no sink that they go to.
     """
 
     @staticmethod

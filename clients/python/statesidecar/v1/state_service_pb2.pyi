@@ -24,16 +24,18 @@ EVENT_TYPE_DELETE: EventType
 EVENT_TYPE_EXPIRE: EventType
 
 class GetRequest(_message.Message):
-    __slots__ = ("namespace", "key", "consistency", "min_version")
+    __slots__ = ("namespace", "key", "consistency", "min_version", "max_schema_version")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     MIN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MAX_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: str
     consistency: _types_pb2.Consistency
     min_version: int
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., consistency: _Optional[_Union[_types_pb2.Consistency, str]] = ..., min_version: _Optional[int] = ...) -> None: ...
+    max_schema_version: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., consistency: _Optional[_Union[_types_pb2.Consistency, str]] = ..., min_version: _Optional[int] = ..., max_schema_version: _Optional[int] = ...) -> None: ...
 
 class GetResponse(_message.Message):
     __slots__ = ("entry", "mode", "served_by", "stale_possible")
@@ -196,7 +198,7 @@ class Increment(_message.Message):
     def __init__(self, delta: _Optional[int] = ..., minimum: _Optional[int] = ..., maximum: _Optional[int] = ...) -> None: ...
 
 class UpdateRequest(_message.Message):
-    __slots__ = ("namespace", "key", "merge_patch", "append", "increment", "create", "ttl", "request_id", "return_value", "outbox")
+    __slots__ = ("namespace", "key", "merge_patch", "append", "increment", "create", "ttl", "request_id", "return_value", "outbox", "schema_version")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     MERGE_PATCH_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +209,7 @@ class UpdateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RETURN_VALUE_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: str
     merge_patch: bytes
@@ -217,7 +220,8 @@ class UpdateRequest(_message.Message):
     request_id: str
     return_value: bool
     outbox: _containers.RepeatedCompositeFieldContainer[_types_pb2.OutboxMessage]
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., merge_patch: _Optional[bytes] = ..., append: _Optional[_Union[Append, _Mapping]] = ..., increment: _Optional[_Union[Increment, _Mapping]] = ..., create: _Optional[bool] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., return_value: _Optional[bool] = ..., outbox: _Optional[_Iterable[_Union[_types_pb2.OutboxMessage, _Mapping]]] = ...) -> None: ...
+    schema_version: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., merge_patch: _Optional[bytes] = ..., append: _Optional[_Union[Append, _Mapping]] = ..., increment: _Optional[_Union[Increment, _Mapping]] = ..., create: _Optional[bool] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., return_value: _Optional[bool] = ..., outbox: _Optional[_Iterable[_Union[_types_pb2.OutboxMessage, _Mapping]]] = ..., schema_version: _Optional[int] = ...) -> None: ...
 
 class UpdateResponse(_message.Message):
     __slots__ = ("version", "value", "durability", "mode", "expire_time")
@@ -234,16 +238,18 @@ class UpdateResponse(_message.Message):
     def __init__(self, version: _Optional[int] = ..., value: _Optional[bytes] = ..., durability: _Optional[_Union[_types_pb2.Durability, str]] = ..., mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class BatchGetRequest(_message.Message):
-    __slots__ = ("namespace", "keys", "consistency", "min_versions")
+    __slots__ = ("namespace", "keys", "consistency", "min_versions", "max_schema_version")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     MIN_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     keys: _containers.RepeatedScalarFieldContainer[str]
     consistency: _types_pb2.Consistency
     min_versions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, namespace: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., consistency: _Optional[_Union[_types_pb2.Consistency, str]] = ..., min_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+    max_schema_version: int
+    def __init__(self, namespace: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., consistency: _Optional[_Union[_types_pb2.Consistency, str]] = ..., min_versions: _Optional[_Iterable[int]] = ..., max_schema_version: _Optional[int] = ...) -> None: ...
 
 class BatchGetResponse(_message.Message):
     __slots__ = ("results", "mode")
@@ -266,18 +272,20 @@ class BatchGetResult(_message.Message):
     def __init__(self, key: _Optional[str] = ..., entry: _Optional[_Union[_types_pb2.Entry, _Mapping]] = ..., served_by: _Optional[_Union[_types_pb2.Tier, str]] = ..., stale_possible: _Optional[bool] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("namespace", "key_prefix", "page_size", "page_token", "keys_only")
+    __slots__ = ("namespace", "key_prefix", "page_size", "page_token", "keys_only", "max_schema_version")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_PREFIX_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     KEYS_ONLY_FIELD_NUMBER: _ClassVar[int]
+    MAX_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key_prefix: str
     page_size: int
     page_token: str
     keys_only: bool
-    def __init__(self, namespace: _Optional[str] = ..., key_prefix: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., keys_only: _Optional[bool] = ...) -> None: ...
+    max_schema_version: int
+    def __init__(self, namespace: _Optional[str] = ..., key_prefix: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., keys_only: _Optional[bool] = ..., max_schema_version: _Optional[int] = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("entries", "next_page_token", "mode")
@@ -370,36 +378,44 @@ class TransactResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[TransactResult, _Mapping]]] = ..., version: _Optional[int] = ..., durability: _Optional[_Union[_types_pb2.Durability, str]] = ..., mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("namespace", "key", "key_prefix", "resume_token", "include_value", "all")
+    __slots__ = ("namespace", "key", "key_prefix", "resume_token", "include_value", "all", "snapshot", "max_schema_version")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     KEY_PREFIX_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VALUE_FIELD_NUMBER: _ClassVar[int]
     ALL_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    MAX_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: str
     key_prefix: str
     resume_token: str
     include_value: bool
     all: bool
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., key_prefix: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_value: _Optional[bool] = ..., all: _Optional[bool] = ...) -> None: ...
+    snapshot: bool
+    max_schema_version: int
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., key_prefix: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_value: _Optional[bool] = ..., all: _Optional[bool] = ..., snapshot: _Optional[bool] = ..., max_schema_version: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("event", "resume_token")
+    __slots__ = ("event", "resume_token", "snapshot_complete")
     EVENT_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     event: Event
     resume_token: str
-    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    snapshot_complete: bool
+    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ..., resume_token: _Optional[str] = ..., snapshot_complete: _Optional[bool] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("type", "entry")
+    __slots__ = ("type", "entry", "superseded")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     type: EventType
     entry: _types_pb2.Entry
-    def __init__(self, type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[_types_pb2.Entry, _Mapping]] = ...) -> None: ...
+    superseded: bool
+    def __init__(self, type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[_types_pb2.Entry, _Mapping]] = ..., superseded: _Optional[bool] = ...) -> None: ...
 
 class ConnectRequest(_message.Message):
     __slots__ = ("calls",)

@@ -133,7 +133,8 @@ class StateServiceServicer:
     def Get(self, request, context):
         """Reads a key. A miss is OK with `entry` unset, never NOT_FOUND.
         Reasons: KEY_INVALID, NAMESPACE_INVALID, CONSISTENCY_INVALID, VERSION_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED,
-        EPOCH_CHANGED, ENTRY_CORRUPT, STORE_CORRUPT, AUTHORITY_UNAVAILABLE, STORAGE_READ_ONLY, DEADLINE_EXCEEDED, DRAINING.
+        EPOCH_CHANGED, SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED, ENTRY_CORRUPT, STORE_CORRUPT, AUTHORITY_UNAVAILABLE,
+        STORAGE_READ_ONLY, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,7 +145,8 @@ class StateServiceServicer:
         Reasons: KEY_INVALID, NAMESPACE_INVALID, TTL_OUT_OF_RANGE, VALUE_TOO_LARGE, REQUEST_ID_INVALID, REQUEST_ID_REUSED,
         LABELS_INVALID, FIELD_TOO_LONG, FIELD_UNKNOWN, REQUEST_MALFORMED, AUTHORITY_UNAVAILABLE, STORAGE_FULL,
         STORAGE_READ_ONLY, STORE_CORRUPT, QUEUE_FULL, JOURNAL_FULL, WRITE_OUTCOME_UNKNOWN, DEADLINE_EXCEEDED, DRAINING,
-        CAPABILITY_MISSING.
+        CAPABILITY_MISSING, OUTBOX_MESSAGE_INVALID, OUTBOX_FULL, and of a value with a schema: SCHEMA_TOO_NEW,
+        SCHEMA_STEP_FAILED, SCHEMA_CONTENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +199,7 @@ class StateServiceServicer:
     def List(self, request, context):
         """Lists entries in key order (by UTF-8 bytes), from the authority; never an expired one.
         Reasons: KEY_INVALID, NAMESPACE_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID,
-        AUTHORITY_UNAVAILABLE, STORE_CORRUPT, DEADLINE_EXCEEDED, DRAINING.
+        SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED, AUTHORITY_UNAVAILABLE, STORE_CORRUPT, DEADLINE_EXCEEDED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,9 +224,13 @@ class StateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Changes of a key or prefix as they are committed, per key in version order, none skipped. This release answers
-        UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: RESUME_TOKEN_INVALID, OUT_OF_RANGE, CAPABILITY_MISSING.
+        """Changes of a key or prefix as they are committed, whichever daemon committed them: each once, per key in version
+        order, none skipped; expiry too. A stream that ends in an error continues elsewhere with the last `resume_token`.
+        What is too old to be told is OUT_OF_RANGE: ask for a `snapshot`. Who reads so slowly that a response is not taken
+        for 10 s is cut off (WATCH_TOO_SLOW), with its token in the metadata `resume_token` of the error.
+        Reasons: KEY_INVALID, NAMESPACE_INVALID, PREFIX_EMPTY, RESUME_TOKEN_INVALID, FIELD_UNKNOWN, REQUEST_MALFORMED,
+        OUT_OF_RANGE, WATCH_TOO_SLOW, SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED, ENTRY_CORRUPT, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, PASSTHROUGH, QUEUE_FULL, CAPABILITY_MISSING, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
