@@ -1,4 +1,4 @@
-"""ministack: an emulator of DynamoDB and S3. It shows the shape of their APIs; it says nothing about their durability."""
+"""ministack: an emulator of DynamoDB, S3, SQS and SNS. It shows the shape of their APIs; it says nothing about their durability."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ministack(Server):
 
     @property
     def endpoint_url(self) -> str:
-        """Where clients send requests of either service."""
+        """Where clients send requests of any service."""
         return f"http://{HOST}:{self.port}"
 
     def command(self) -> Sequence[str | Path]:
@@ -35,7 +35,12 @@ class Ministack(Server):
 
     def environ(self) -> Mapping[str, str]:
         """Its whole configuration; by itself it listens on every address."""
-        return {"GATEWAY_PORT": str(self.port), "BIND_HOST": HOST, "SERVICES": "dynamodb,s3", "LOG_LEVEL": "WARNING"}
+        return {
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": HOST,
+            "SERVICES": "dynamodb,s3,sqs,sns",
+            "LOG_LEVEL": "WARNING",
+        }
 
     def ready(self) -> None:
         """It lists the tables."""

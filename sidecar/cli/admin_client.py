@@ -26,6 +26,8 @@ class DaemonStatus:
     journal_oldest_time: datetime | None
     #: What background jobs have cleaned since the start, by kind.
     cleaned_counts: Mapping[str, int] = field(default_factory=dict)
+    #: Messages that were given up on and are kept.
+    dead_letters: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,20 @@ class Collected:
     remaining_jobs: int
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    """How far a migration is; see the proto. `failures`: some of the keys, and why."""
+
+    state: str
+    target_version: int
+    scanned: int
+    migrated: int
+    failed: int
+    total: int
+    remaining: int
+    failures: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +90,38 @@ class AdminClient(StateClient):
             dead_writes=reply.dead_writes,
             journal_oldest_time=oldest and oldest.ToDatetime(tzinfo=UTC),
             cleaned_counts=dict(reply.cleaned_counts),
+            dead_letters=reply.dead_letters,
         )
 
     def collect(self, *, dry_run: bool, timeout_s: float) -> Iterator[Collected | list[Collected]]:
         """Clean now, or count what would be cleaned: each job as it goes on; at last all of them, as they ended."""
+        for reply in self._told("CollectGarbage", pb.CollectGarbageRequest(dry_run=dry_run), timeout_s):
+            if reply.HasField("summary"):
+                yield [_collected(job) for job in reply.summary.jobs]
+            else:
+                yield _collected(reply.progress)
+
+    def migrate(self, namespace: str, *, target: int, dry_run: bool, timeout_s: float) -> Iterator[Migrated]:
+        """Bring a namespace's entries to one schema, 0: the one that all daemons know: how far it is, again and again."""
+        request = pb.MigrateRequest(namespace=namespace, dry_run=dry_run, target_version=target)
+        for reply in self._told("Migrate", request, timeout_s):
+            yield Migrated(
+                state=_state(reply.state),
+                target_version=reply.target_version,
+                scanned=reply.scanned_count,
+                migrated=reply.migrated_count,
+                failed=reply.failed_count,
+                total=reply.total_count,
+                remaining=reply.remaining_count,
+                failures={failure.key: failure.message for failure in reply.failures},
+            )
+
+    def _told(self, rpc: str, request: Any, timeout_s: float) -> Iterator[Any]:
+        """The replies of a call that tells how far it is."""
         connection = self._borrow()
         answers = connection.answers
         try:
-            replies = connection.rpcs["CollectGarbage"](pb.CollectGarbageRequest(dry_run=dry_run), timeout=timeout_s)
-            for reply in replies:
-                if reply.HasField("summary"):
-                    yield [_collected(job) for job in reply.summary.jobs]
-                else:
-                    yield _collected(reply.progress)
+            yield from connection.rpcs[rpc](request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise self._failed(connection, answers, error) from error
         finally:
@@ -131,12 +166,16 @@ def _collected(job: pb.CollectionProgress) -> Collected:
     return Collected(
         tier=types_pb2.Tier.Name(job.tier).removeprefix("TIER_").lower(),
         job=job.job,
-        state=pb.CollectionState.Name(job.state).removeprefix("COLLECTION_STATE_").lower(),
+        state=_state(job.state),
         counts=dict(job.counts),
         remaining_jobs=job.remaining_jobs,
         reason=job.reason,
         message=job.message,
     )
+
+
+def _state(state: pb.CollectionState) -> str:
+    return pb.CollectionState.Name(state).removeprefix("COLLECTION_STATE_").lower()
 
 
 def _dead_write(dead: pb.DeadWrite) -> DeadWrite:

@@ -93,6 +93,8 @@ def explain(error: StateSidecarError, target: str) -> tuple[Exit, str, str]:
             return Exit.CONFLICT, error.message, "Nothing was written. `get --verbose` tells the current version."
         case client.NotFound() | client.FailedPrecondition(reason="KEY_NOT_FOUND"):
             return Exit.ABSENT, error.message, ""
+        case client.WatchExpired():
+            return Exit.INVALID, error.message, "Watch again with --snapshot, and without --resume."
         case client.DataLoss():
             return Exit.INTERNAL, error.message, "Stored bytes do not verify: stop, and look at the tier's storage."
         case client.InternalError():

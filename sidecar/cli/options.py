@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from typing_extensions import override
 
 from sidecar.runtime.parsing import parse_duration_ms
+
+if TYPE_CHECKING:
+    from statesidecar import OutboxMessage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,8 +66,14 @@ class Label(click.ParamType):  # type: ignore[type-arg]  # not generic in all ve
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         key, separator, text = Name().convert(value, param, ctx).partition("=")
         if not key or not separator:
-            self.fail(f"{value!r} is not key=value", param, ctx)
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
         return key, text
+
+
+class Message(Label):
+    """A message for the outbox, from `topic=payload`."""
+
+    name = "topic=payload"
 
 
 class Json(click.ParamType):  # type: ignore[type-arg]  # not generic in all versions
@@ -118,6 +127,13 @@ ttl: Callable[[F], F] = click.option(
 request_id: Callable[[F], F] = click.option(
     "--request-id", type=Name(), help="Makes a repeated write take effect once. Default: a new one."
 )
+messages: Callable[[F], F] = click.option(
+    "--message",
+    "messages",
+    type=Message(),
+    multiple=True,
+    help="Goes out if, and only if, the write takes effect. Repeatable.",
+)
 value: Callable[[F], F] = _all(
     click.argument("value", required=False),
     click.option("--file", type=click.Path(path_type=Path), help="Read the value from a file; - is stdin."),
@@ -126,6 +142,7 @@ value: Callable[[F], F] = _all(
     click.option("--label", "labels", type=Label(), multiple=True, help="Repeatable."),
     ttl,
     request_id,
+    messages,
 )
 
 
@@ -147,3 +164,10 @@ def read_value(argument: str | None, file: Path | None) -> bytes:
     if len(content) > VALUE_BYTES_MAX:
         raise click.UsageError(f"the value has more than {VALUE_BYTES_MAX} bytes, which no message can carry")
     return content
+
+
+def outbox(messages: tuple[tuple[str, str], ...]) -> list[OutboxMessage]:
+    """What a write carries."""
+    from statesidecar import OutboxMessage  # noqa: PLC0415  # not for serve
+
+    return [OutboxMessage(topic, payload) for topic, payload in messages]

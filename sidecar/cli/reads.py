@@ -61,7 +61,11 @@ def _summary(answer: DaemonStatus) -> str:
     if cleaned := sum(answer.cleaned_counts.values()):
         parts.append(f"{cleaned} things cleaned")
     if status.outbox_pending:
-        parts.append(f"{status.outbox_pending} outbox messages pending")
+        lag = status.outbox_lag
+        since = f", the oldest for {lag.total_seconds():.0f} s" if lag and lag.total_seconds() >= 1 else ""
+        parts.append(f"{status.outbox_pending} outbox messages pending{since}")
+    if answer.dead_letters:
+        parts.append(f"{answer.dead_letters} dead letters")
     return " · ".join(parts)
 
 

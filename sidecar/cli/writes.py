@@ -31,6 +31,7 @@ def set_value(
     labels: tuple[tuple[str, str], ...],
     ttl_s: float | None,
     request_id: str | None,
+    messages: tuple[tuple[str, str], ...],
     target: str | None,
     timeout_s: float,
     as_json: bool,
@@ -46,6 +47,7 @@ def set_value(
             schema_version=schema_version,
             labels=dict(labels),
             ttl=ttl_s,
+            outbox=options.outbox(messages),
             request_id=request_id,
         )
     _told(result, as_json=as_json)
@@ -73,6 +75,7 @@ def cas(
     labels: tuple[tuple[str, str], ...],
     ttl_s: float | None,
     request_id: str | None,
+    messages: tuple[tuple[str, str], ...],
     expected_version: int,
     target: str | None,
     timeout_s: float,
@@ -90,6 +93,7 @@ def cas(
             schema_version=schema_version,
             labels=dict(labels),
             ttl=ttl_s,
+            outbox=options.outbox(messages),
             request_id=request_id,
         )
     _told(result, as_json=as_json)
@@ -109,6 +113,7 @@ def _told(result: WriteResult, *, as_json: bool) -> None:
 @options.key
 @click.option("--expected-version", type=click.IntRange(0, options.INT64_MAX), help="Only if it is still this version.")
 @options.request_id
+@options.messages
 @options.connection
 def delete(
     *,
@@ -116,13 +121,20 @@ def delete(
     key: str,
     expected_version: int | None,
     request_id: str | None,
+    messages: tuple[tuple[str, str], ...],
     target: str | None,
     timeout_s: float,
     as_json: bool,
 ) -> None:
     """Delete a key; exit 1 if there was none."""
     with client_for(target, timeout_s, as_json=as_json) as client:
-        result = client.delete(namespace, key, expected_version=expected_version, request_id=request_id)
+        result = client.delete(
+            namespace,
+            key,
+            expected_version=expected_version,
+            outbox=options.outbox(messages),
+            request_id=request_id,
+        )
     code = exit_code_of(result.mode, result.durability if result.found else None)
     if as_json:
         output.print_json(result)
@@ -168,6 +180,7 @@ def touch(
 @click.option("--create/--no-create", default=True, help="Whether an absent key is created; if not: exit 1.")
 @options.ttl
 @options.request_id
+@options.messages
 @options.connection
 @click.pass_context
 def update(
@@ -191,6 +204,7 @@ def update(
     if len(chosen) != 1 or stray:
         raise click.UsageError("give one of --merge-patch, --append and --increment, with its own options only")
     common = {"create": given["create"], "ttl": given["ttl_s"], "request_id": given["request_id"]}
+    common["outbox"] = options.outbox(given["messages"])
     with client_for(target, timeout_s, as_json=as_json) as client:
         result: UpdateResult
         match chosen[0]:

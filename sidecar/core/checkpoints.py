@@ -124,7 +124,11 @@ def parent_of(restored: str, older: str) -> str:
 
 
 def document(entries: Sequence[Entry]) -> bytes:
-    """The entries of a checkpoint, in key order, as bytes. A value that is in cold stays a pointer in the manifest."""
+    """The entries of a checkpoint, in key order, as bytes. A value that is in cold stays a pointer in the manifest.
+
+    What an entry has in other schemas than its own is told after all else, where there is something: older documents end
+    before it.
+    """
     manifest = json.dumps(
         [
             [
@@ -139,6 +143,7 @@ def document(entries: Sequence[Entry]) -> bytes:
                 entry.schema_version,
                 marks.callers_labels(entry.labels),
                 entry.labels.get(marks.BLOB),
+                *([beyond] if (beyond := entry.labels.get(marks.SCHEMA)) else []),
             ]
             for entry in entries
         ],
@@ -155,10 +160,11 @@ def entries_of(namespace: str, stored: bytes) -> tuple[Entry, ...]:
         if end < 0:
             raise ValueError("the manifest is longer than the document")  # noqa: TRY301  # told as all that is wrong
         entries, position = [], 0
-        for key, size, version, created, updated, expires, ttl, type_, schema, labels, blob in json.loads(
+        for key, size, version, created, updated, expires, ttl, type_, schema, labels, blob, *beyond in json.loads(
             stored[end : -_LENGTH.size]
         ):
-            marked = labels if blob is None else labels | {marks.BLOB: blob}
+            kept = zip((marks.BLOB, marks.SCHEMA), (blob, *beyond), strict=False)
+            marked = labels | {mark: text for mark, text in kept if text is not None}
             value = stored[position : position + size]
             position += size
             entries.append(Entry(namespace, key, value, version, created, updated, expires, ttl, type_, schema, marked))

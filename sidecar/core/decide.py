@@ -68,6 +68,8 @@ def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, versio
 
     `version` is the one that all its changes get; it is greater than every version in `current`.
     """
+    if write.refusal is not None:
+        raise write.refusal
     copies: list[Copy] = []
     quiet: list[Entry] = []
     forgotten: list[str] = []
@@ -107,8 +109,12 @@ def _decide_one(
     match operation:
         case Put():
             _guard(operation.key, operation.expected_version, entry, version)
+            if entry is not None and operation.schema_version == write.schema and marks.SCHEMA not in operation.marks:
+                _check_schema(write, entry)
             made = _put(write, operation, entry, now, version)
-            return made, OperationResult(found=entry is not None, version=version, expire_time=made.expire_time)
+            return made, OperationResult(
+                found=entry is not None, version=version, expire_time=made.expire_time, value=operation.told
+            )
         case Remove():
             _guard(operation.key, operation.expected_version, entry, version)
             if entry is None:
@@ -155,6 +161,9 @@ def _guard(key: str, expected: int | None, entry: Entry | None, version: int) ->
 
 def _put(write: Write, operation: Put, entry: Entry | None, now: int, version: int) -> Entry:
     ttl = write.ttl_default_ms if operation.ttl_ms is None else operation.ttl_ms
+    end = expire_time(now, ttl)
+    if operation.keeps_end and entry is not None:
+        end, ttl = _changed_end(write, operation, entry, now)
     return Entry(
         namespace=write.namespace,
         key=operation.key,
@@ -162,7 +171,7 @@ def _put(write: Write, operation: Put, entry: Entry | None, now: int, version: i
         version=version,
         create_time=now if entry is None else entry.create_time,
         update_time=now,
-        expire_time=expire_time(now, ttl),
+        expire_time=end,
         ttl_ms=ttl,
         content_type=operation.content_type,
         schema_version=operation.schema_version,
@@ -178,7 +187,8 @@ def _labels(
     if not (inherited or given or write.checkpoint_every):
         return labels
     counted = {marks.UPDATES: str(marks.updates_of(before) + 1)} if write.checkpoint_every else {}
-    return {**labels, **inherited, **counted, **given}
+    merged = {**labels, **inherited, **counted, **given}
+    return merged if merged.get(marks.SCHEMA) != "" else marks.without(merged, marks.SCHEMA)
 
 
 def _relocate(operation: Relocate, entry: Entry | None, version: int) -> Entry:
@@ -201,8 +211,8 @@ def _change(write: Write, operation: Change, entry: Entry | None, now: int, vers
         raise FailedPrecondition("there is no entry to update; set `create` to begin one", reason="KEY_NOT_FOUND")
     if entry is not None and marks.BLOB in entry.labels:
         raise ValueAway(operation.key)
-    if entry is not None and write.schema is not None and not marks.is_plain(entry, write.schema):
-        raise SchemaDiffers(operation.key)
+    if entry is not None:
+        _check_schema(write, entry)
     value = _changed_value(operation.change, None if entry is None else entry.value)
     if len(value) > write.value_bytes_max:
         raise InvalidRequest(
@@ -219,13 +229,23 @@ def _change(write: Write, operation: Change, entry: Entry | None, now: int, vers
             ttl_ms=operation.ttl_ms,
         )
         return _put(write, put, None, now, version)
-    end, ttl = entry.expire_time, entry.ttl_ms
-    if operation.ttl_ms is not None or write.sliding:
-        end, ttl = touched_expire_time(entry, now, ttl_ms=operation.ttl_ms, extend_only=False)
+    end, ttl = _changed_end(write, operation, entry, now)
     labels = entry.labels
     if write.checkpoint_every:
         labels = {**labels, marks.UPDATES: str(marks.updates_of(entry) + 1)}
     return entry._replace(value=value, version=version, update_time=now, expire_time=end, ttl_ms=ttl, labels=labels)
+
+
+def _check_schema(write: Write, entry: Entry) -> None:
+    if write.schema is not None and not marks.is_plain(entry, write.schema):
+        raise SchemaDiffers(entry.key)
+
+
+def _changed_end(write: Write, operation: Put | Change, entry: Entry, now: int) -> tuple[int | None, int | None]:
+    """When an entry ends that was changed, and the ttl that it has."""
+    if operation.ttl_ms is not None or write.sliding:
+        return touched_expire_time(entry, now, ttl_ms=operation.ttl_ms, extend_only=False)
+    return entry.expire_time, entry.ttl_ms
 
 
 def _changed_value(change: MergePatch | Append | Increment, value: bytes | None) -> bytes:

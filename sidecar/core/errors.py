@@ -4,6 +4,7 @@
     ├── InvalidRequest              change the request
     ├── VersionConflict             read again, then decide; carries the current version
     ├── FailedPrecondition          fix something first
+    ├── OutOfRange                  begin again from what is there now: what came before is forgotten
     ├── CheckpointNotFound          look again for which there are; a miss of a Get is no error
     ├── Unsupported                 this deployment cannot do it
     ├── LimitExceeded               slow down, or make room; carries when to retry
@@ -70,6 +71,12 @@ class FailedPrecondition(SidecarError):
     """The state of the system forbids the call until something else is changed."""
 
     default_reason = "FAILED_PRECONDITION"
+
+
+class OutOfRange(SidecarError):
+    """Changes that a watcher has not been told yet can't be told any more."""
+
+    default_reason = "OUT_OF_RANGE"
 
 
 class CheckpointNotFound(SidecarError):

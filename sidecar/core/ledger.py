@@ -12,7 +12,7 @@
 | `q/<namespace>␟<request id, hashed>` | the checkpoint that a request id made; ends by itself |
 | `o/<job>` | who does a background job, and until when |
 | `x/<namespace>␟<order>/<id>` | a message that waits (`core/outbox.py`) |
-| `y/<namespace>␟<order>` | why the messages of a key are held up, and until when |
+| `y/<namespace>␟<order>/<id>` | why a message holds up those of its key after it, and until when |
 | `z/<namespace>␟<time><id>` | a message that was given up on; ends by itself |
 | `g/<group>␟…` | who delivers the messages of a group: its members, and who has which lane |
 | `v/<daemon>` | the schemas that a daemon knows; ends by itself |

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core import outbox
-from sidecar.core.errors import (
-    SidecarError,
-)
+from sidecar.core.errors import Decision, SidecarError
 from sidecar.core.ledger import LEDGER
 
 JSON_CONTENT_TYPE = "application/json"
@@ -17,7 +15,11 @@ JSON_CONTENT_TYPE = "application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """Write a value. `expected_version` None: whatever is there; 0: only if absent. `marks`: see `core/marks.py`."""
+    """Write a value. `expected_version` None: whatever is there; 0: only if absent. `marks`: see `core/marks.py`.
+
+    `keeps_end`: it stands for a Change, and the entry ends as after that; `told` is the value that its result tells. Both
+    are for stores with quiet rows.
+    """
 
     key: str
     value: bytes
@@ -27,6 +29,8 @@ class Put:
     ttl_ms: int | None = None
     expected_version: int | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
+    keeps_end: bool = False
+    told: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,17 @@ class Increment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Change a value where it is; `create` begins with an empty one where the key is absent."""
+    """Change a value where it is; `create` begins with an empty one where the key is absent.
+
+    `schema_version` is the schema that it is meant for, 0: the namespace's own; only the engine looks at it.
+    """
 
     key: str
     change: MergePatch | Append | Increment
     create: bool = False
     ttl_ms: int | None = None
     return_value: bool = False
+    schema_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +131,9 @@ class Write:
     `deadline` is a monotonic instant in seconds: a store that has not begun by then refuses (DeadlineExceeded).
     `transaction`: the caller thinks of operations, however few, so a refusal names the one that met it.
     `tentative`: a refusal is not kept under the request id, because the caller will try another way under it.
-    `outbox`: messages that are committed with it. `schema`: what values that are changed in place have to be in, or it is
-    SchemaDiffers; None: whatever they are in. `checkpoint_every`: each that many changes of a key make a checkpoint of it in the same commit; 0: none.
+    `outbox`: messages that are committed with it. `schema`: what values have to be in that are changed in place, or replaced
+    by one in it, or it is SchemaDiffers; None: whatever they are in. `refusal`: it was found elsewhere that the write is
+    refused, and that is to be kept under its request id. `checkpoint_every`: each that many changes of a key make a checkpoint of it in the same commit; 0: none.
     """
 
     namespace: str
@@ -139,6 +148,7 @@ class Write:
     checkpoint_every: int = 0
     outbox: tuple[outbox.Message, ...] = ()
     schema: int | None = None
+    refusal: Decision | None = None
 
     def scope(self, operation: Operation) -> str:
         """The namespace of an operation's key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -66,10 +67,13 @@ class NearPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaPolicy:
-    """The schema that the namespace's values have now, and the steps that lead to it."""
+    """The schema that the namespace's values have now, and the steps that lead to it, as they are written in the settings.
+
+    The last step leads to `version`, the one before to one less. `version` 0: the namespace has no schemas.
+    """
 
     version: int = 0
-    migrations: tuple[str, ...] = ()
+    migrations: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,11 @@ class ChangePage:
     changes: tuple[ChangeRow, ...]
     cursor: int
     gap: bool = False
+    cursors: tuple[int, ...] = ()
+    """The cursor after each of the changes: they rise, and what follows a cursor is the same whoever asks."""
+    ahead: int | None = None
+    """Of a page without changes, for `after` None: what is committed by now comes at or before this cursor, though some
+    of it can't be told yet. None: all of it came before `cursor`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +218,11 @@ class Hinting(Protocol):
     """A store whose daemons can tell each other, at once, that something was committed. Hints may be lost: who waits for
     one polls besides.
     """
+
+    @property
+    def listening(self) -> bool:
+        """Whether others' hints are heard just now, as far as is known."""
+        ...
 
     def hint(self) -> None:
         """Something was committed that other daemons wait for. Costs nothing now, never fails, and is told at most some

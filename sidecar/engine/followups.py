@@ -2,7 +2,7 @@
 
 Losing a followup costs speed, never truth: a lease that isn't filled passes on, an older copy is bypassed again, and a
 sliding entry that wasn't touched is touched by its next read, for which its ttl leaves 90 %. An archived value that isn't
-brought back is brought back by a later read.
+brought back is brought back by a later read; so is one upgraded that is still in an older schema.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sidecar.core.cache import Fill
 from sidecar.core.entry import Copy, Entry
 from sidecar.core.failpoints import reach
 from sidecar.core.store import Touch
+from sidecar.engine.schemas.views import Upgrade, upgrade
 from sidecar.tiers.placement import Placement
 
 
@@ -53,7 +54,7 @@ class Rehydrate:
     entry: Entry
 
 
-Followup = FillCache | RepairCache | TouchEntry | Rehydrate
+Followup = FillCache | RepairCache | TouchEntry | Rehydrate | Upgrade
 
 
 async def run(followups: Iterable[Followup]) -> None:
@@ -73,6 +74,8 @@ async def run(followups: Iterable[Followup]) -> None:
                 touches.setdefault((placement, namespace), {})[key] = Touch(key=key, extend_only=True)
             case Rehydrate(placement, entry):
                 await placement.wake(entry)
+            case Upgrade():
+                await upgrade(followup)
             case _:
                 assert_never(followup)
     for (placement, namespace), by_key in touches.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.core import paging
 from sidecar.core.entry import epoch_of
-from sidecar.core.errors import FailedPrecondition, InvalidRequest, StoreUnavailable
+from sidecar.core.errors import FailedPrecondition, InvalidRequest, SidecarError, StoreUnavailable
 from sidecar.core.expiry import needs_touch
 from sidecar.core.limits import Limits, check_keys, check_page_size, check_prefix, check_version
 from sidecar.core.modes import ServingMode, Tier
@@ -16,6 +16,7 @@ from sidecar.engine.followups import FillCache, Followup, Rehydrate, RepairCache
 from sidecar.engine.namespaces import Namespace, Namespaces
 from sidecar.engine.replay import Replay
 from sidecar.engine.replies import Listed, Read
+from sidecar.engine.schemas.views import Views
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.reading import Found, Lookup
 from sidecar.tiers.shown import size_of
@@ -43,19 +44,36 @@ class Reads:
     """The reading side of the engine."""
 
     def __init__(
-        self, namespaces: Namespaces, limits: Limits, buffer: Buffer | None = None, replay: Replay | None = None
+        self,
+        namespaces: Namespaces,
+        limits: Limits,
+        buffer: Buffer | None = None,
+        replay: Replay | None = None,
+        *,
+        views: Views,
     ) -> None:
         self._namespaces = namespaces
         self._limits = limits
         self._buffer = buffer
         self._replay = replay
+        self._views = views
 
     async def get(
-        self, namespace: str, keys: Sequence[str], *, floors: Sequence[int], strong: bool, deadline: float | None
+        self,
+        namespace: str,
+        keys: Sequence[str],
+        *,
+        floors: Sequence[int],
+        strong: bool,
+        deadline: float | None,
+        max_schema_version: int = 0,
     ) -> Read:
         """Read keys, each from the hottest tier that has a copy of at least its floor; `strong` from the authority.
 
-        Raises InvalidRequest, FailedPrecondition (EPOCH_CHANGED), StoreUnavailable, DataLoss, DeadlineExceeded.
+        Values are brought to `max_schema_version`, or an older schema; 0: to the newest that is known.
+
+        Raises InvalidRequest, FailedPrecondition (EPOCH_CHANGED, SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED), StoreUnavailable,
+        DataLoss, DeadlineExceeded.
         """
         space = self._namespaces.of(namespace)
         if not 0 < len(keys) <= self._limits.batch_keys_max:
@@ -80,7 +98,15 @@ class Reads:
             found = await _found(space, placement, asked)
         if floored:
             _check_epochs(found.lookups, floors)
-        return self._read(space, placement, found, keys)
+        read = self._read(space, placement, found, keys)
+        if space.schemas is None and not max_schema_version:
+            return read
+        try:
+            lookups = await self._views.lookups(space, read.lookups, max_schema_version)
+        except SidecarError:
+            await placement.cache.release(space.name, {fill.key: fill.lease for fill in found.fills})
+            raise
+        return Read(lookups, (*read.followups, *self._views.owed(space, placement, read.lookups)))
 
     async def _found_beside(self, buffer: Buffer, space: Namespace, placement: Placement, asked: _Asked) -> Found:
         """As `_found`, with the writes that wait in the journal: a strong reader has them settled first."""
@@ -122,8 +148,12 @@ class Reads:
         page_token: str,
         keys_only: bool,
         deadline: float | None,
+        max_schema_version: int = 0,
     ) -> Listed:
-        """A page of entries in key order, from the authority: a listing that misses what it can't see would be a lie."""
+        """A page of entries in key order, from the authority: a listing that misses what it can't see would be a lie.
+
+        Schemas as in `get`; entries without their values are told in the schema that they are stored in.
+        """
         space = self._namespaces.of(namespace)
         check_prefix(prefix, self._limits)
         check_page_size(page_size, self._limits)
@@ -142,6 +172,11 @@ class Reads:
         more = page.more or len(rows) < len(page.entries)
         token = paging.page_token(namespace, prefix, rows[-1].key) if more else ""
         entries = rows if keys_only else await placement.resolve(namespace, rows)
+        if not keys_only and (space.schemas is not None or max_schema_version):
+            shown = [await self._views.shown(space, entry, max_schema_version) for entry in entries]
+            entries = tuple(paging.fitting(shown, size_of, bytes_max))
+            if len(entries) < len(shown):  # in another schema they take more room
+                token = paging.page_token(namespace, prefix, entries[-1].key)
         return Listed(entries=entries, next_page_token=token, mode=ServingMode.NORMAL)
 
 

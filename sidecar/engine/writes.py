@@ -28,6 +28,7 @@ from sidecar.engine.buffering import Buffer
 from sidecar.engine.namespaces import Namespace, Namespaces
 from sidecar.engine.replay import Replay
 from sidecar.engine.replies import PrefixDeleted, TouchedKey, Written
+from sidecar.engine.schemas.writing import SchemaWriting
 from sidecar.tiers.placement import Placement
 
 PREFIX_BATCH = 500
@@ -37,12 +38,19 @@ class Writes:
     """The writing side of the engine."""
 
     def __init__(
-        self, namespaces: Namespaces, limits: Limits, buffer: Buffer | None = None, replay: Replay | None = None
+        self,
+        namespaces: Namespaces,
+        limits: Limits,
+        buffer: Buffer | None = None,
+        replay: Replay | None = None,
+        *,
+        schemas: SchemaWriting,
     ) -> None:
         self._namespaces = namespaces
         self._limits = limits
         self._buffer = buffer
         self._replay = replay
+        self._schemas = schemas
 
     async def write(
         self,
@@ -119,6 +127,8 @@ class Writes:
         self, space: Namespace, placement: Placement, write: Write, *, needs_authority: bool
     ) -> Outcome | Written:
         """Commit, or keep for later where that is the policy: `Written` says so."""
+        if space.schemas is not None and not space.buffers:
+            return await self._schemas.commit(space, placement, write)
         if self._buffer is None or self._replay is None or not space.buffers:
             return await placement.commit(write)
         if not needs_authority:

@@ -1,4 +1,4 @@
-"""AdminService and OutboxService."""
+"""AdminService."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sidecar.core.errors import OutcomeUnknown, Unavailable, Unsupported
+from sidecar.core.errors import OutcomeUnknown, Unavailable
 from sidecar.core.journal import DeadWrite
+from sidecar.engine.schemas.migration import not_configured
 from sidecar.rpc import convert_dead
 from sidecar.rpc.calls import Admission, Commits, Context, refuse_unreadable
 from sidecar.rpc.collecting import Collections
+from sidecar.rpc.migrating import MigrationAccess
 from sidecar.rpc.status import abort, as_sidecar_error
 from statesidecar.v1 import admin_service_pb2 as pb
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceServicer
-from statesidecar.v1.outbox_service_pb2_grpc import OutboxServiceServicer
 
 
 class DeadWrites(Protocol):
@@ -50,11 +51,15 @@ class AdminService(AdminServiceServicer):
         report: Callable[[], pb.GetStatusResponse],
         access: DeadWriteAccess | None = None,
         collections: Collections | None = None,
+        migrations: MigrationAccess | None = None,
     ) -> None:
-        """`access` None: a daemon without a journal, which has no dead writes. `collections` None: it has nothing to clean."""
+        """`access` None: a daemon without a journal, which has no dead writes. `collections` None: it has nothing to clean.
+        `migrations` None: no namespace has schemas.
+        """
         self._report = report
         self._access = access
         self._collections = collections
+        self._migrations = migrations
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         try:
@@ -103,6 +108,15 @@ class AdminService(AdminServiceServicer):
         except Exception as exc:  # noqa: BLE001  # any error becomes a status
             await abort(context, as_sidecar_error(exc, "CollectGarbage"))
 
+    async def Migrate(self, request: pb.MigrateRequest, context: Context) -> None:
+        try:
+            refuse_unreadable(request)
+            if self._migrations is None:
+                raise not_configured(request.namespace)
+            await self._migrations.tell(context, request)
+        except Exception as exc:  # noqa: BLE001  # any error becomes a status
+            await abort(context, as_sidecar_error(exc, "Migrate"))
+
     def _dead(self) -> Sequence[DeadWrite]:
         return () if self._access is None else self._access.dead_writes.dead()
 
@@ -131,12 +145,3 @@ class AdminService(AdminServiceServicer):
             ) from exc
         finally:
             access.admission.leave()
-
-
-class OutboxService(OutboxServiceServicer):
-    """All of a later release."""
-
-    async def _missing(self, _request: Any, context: Context) -> None:
-        await abort(context, Unsupported("this release has no outbox"))
-
-    Consume = ListDeadLetters = Redrive = _missing

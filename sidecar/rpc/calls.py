@@ -65,11 +65,17 @@ def refuse_unreadable(request: Message | Carrying | Malformed) -> None:
 
 
 class Admission:
-    """Lets calls in, counts them, and, when draining, lets nothing new in. Bounded by `requests_max`."""
+    """Lets calls in, counts them, and, when draining, lets nothing new in. Bounded by `requests_max`.
+
+    Streams that last as long as their callers like are counted apart, up to the same bound: a drain doesn't wait for them,
+    it tells them (`drain_began`), and they end.
+    """
 
     def __init__(self, requests_max: int) -> None:
         self.in_flight = 0
+        self.streams = 0
         self.draining = False
+        self.drain_began = asyncio.Event()
         self._requests_max = requests_max
         self._idle = asyncio.Event()
         self._called = asyncio.Event()
@@ -77,8 +83,7 @@ class Admission:
     def enter(self) -> None:
         """One call more; DRAINING or QUEUE_FULL. Whoever entered must leave."""
         if self.draining:
-            self._called.set()
-            raise Draining("the daemon is stopping; another is about to take its place", retry_after_s=0.5)
+            raise self._refusal()
         if self.in_flight >= self._requests_max:
             raise LimitExceeded(f"{self.in_flight} requests are being answered; send fewer at once")
         self.in_flight += 1
@@ -89,6 +94,18 @@ class Admission:
         if self.draining and not self.in_flight:
             self._idle.set()
 
+    def enter_stream(self) -> None:
+        """One stream more; DRAINING or QUEUE_FULL. Whoever entered must leave, soon after `drain_began` is set."""
+        if self.draining:
+            raise self._refusal()
+        if self.streams >= self._requests_max:
+            raise LimitExceeded(f"{self.streams} streams are open; close some", retry_after_s=1.0)
+        self.streams += 1
+
+    def leave_stream(self) -> None:
+        """One stream less."""
+        self.streams -= 1
+
     async def drain(self) -> None:
         """Admit nothing new, and wait until everything admitted is answered and callers have heard of it.
 
@@ -96,12 +113,17 @@ class Admission:
         until nobody has called for QUIET_S, at most DEAF_S.
         """
         self.draining = True
+        self.drain_began.set()
         if self.in_flight:
             await self._idle.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DEAF_S):
                 while await self._called_within(QUIET_S):
                     pass
+
+    def _refusal(self) -> Draining:
+        self._called.set()
+        return Draining("the daemon is stopping; another is about to take its place", retry_after_s=0.5)
 
     async def _called_within(self, seconds: float) -> bool:
         self._called.clear()

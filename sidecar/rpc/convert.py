@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -157,7 +156,8 @@ def refuse_unknown_fields(request: Message) -> None:
         )
     if type(request) in _NESTING:
         for field, value in request.ListFields():
-            if field.type == FieldDescriptor.TYPE_MESSAGE:
+            # A map is no message of ours: its keys and values are text.
+            if (nesting := field.message_type) is not None and not nesting.GetOptions().map_entry:
                 for nested in value if field.is_repeated else (value,):
                     refuse_unknown_fields(nested)
 
@@ -240,6 +240,7 @@ def change(request: pb.UpdateRequest) -> Change:
         create=request.create,
         ttl_ms=optional_ttl_ms(request),
         return_value=request.return_value,
+        schema_version=request.schema_version,
     )
 
 

@@ -16,6 +16,7 @@ from sidecar.rpc import convert, convert_outbox, large
 from sidecar.rpc.calls import Admission, Commits, Context, patience, rpc
 from sidecar.rpc.checkpoints_service import CheckpointsService
 from sidecar.rpc.status import abort
+from sidecar.rpc.watch_service import Watches, WatchService
 from sidecar.tiers.reading import Lookup
 from statesidecar.v1 import state_service_pb2 as pb
 from statesidecar.v1 import types_pb2
@@ -36,7 +37,7 @@ def _strong(consistency: int) -> bool:
     return False
 
 
-class StateService(CheckpointsService, StateServiceServicer):
+class StateService(CheckpointsService, WatchService, StateServiceServicer):
     """The RPCs of statesidecar.v1.StateService; those of later releases answer CAPABILITY_MISSING."""
 
     def __init__(
@@ -45,6 +46,7 @@ class StateService(CheckpointsService, StateServiceServicer):
         *,
         admission: Admission,
         commits: Commits,
+        watches: Watches,
         submit: Callable[[Iterable[Followup]], None],
         read_timeout_s: float,
         mode: Callable[[], ServingMode | None] = lambda: None,
@@ -58,6 +60,7 @@ class StateService(CheckpointsService, StateServiceServicer):
         self._checkpoints = engine.checkpoints
         self._message_bytes_max = engine.limits.message_bytes_max
         self._commits = commits
+        self._watches = watches
         self._submit = submit
         self._read_timeout_s = read_timeout_s
         self._time = asyncio.get_running_loop().time
@@ -78,6 +81,7 @@ class StateService(CheckpointsService, StateServiceServicer):
             floors=(request.min_version,),
             strong=_strong(request.consistency),
             deadline=self._deadline(context),
+            max_schema_version=request.max_schema_version,
         )
         [found] = self._owed(read)
         entry = found.entry
@@ -104,6 +108,7 @@ class StateService(CheckpointsService, StateServiceServicer):
             floors=request.min_versions or (0,) * len(request.keys),
             strong=_strong(request.consistency),
             deadline=self._deadline(context),
+            max_schema_version=request.max_schema_version,
         )
         lookups = self._owed(read)
         size = sum(len(found.entry.value) for found in lookups if found.entry is not None)
@@ -136,6 +141,7 @@ class StateService(CheckpointsService, StateServiceServicer):
             page_token=request.page_token,
             keys_only=request.keys_only,
             deadline=self._deadline(context),
+            max_schema_version=request.max_schema_version,
         )
         return pb.ListResponse(
             entries=[convert.entry(entry) for entry in listed.entries],
@@ -227,4 +233,4 @@ class StateService(CheckpointsService, StateServiceServicer):
         """An RPC of a later release, unary or stream."""
         await abort(context, Unsupported("this release does not have this RPC yet"), mode=self.mode())
 
-    Watch = Connect = _missing
+    Connect = _missing

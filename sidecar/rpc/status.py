@@ -27,6 +27,7 @@ CODES: dict[type[errors.SidecarError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.VersionConflict: grpc.StatusCode.ABORTED,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.CheckpointNotFound: grpc.StatusCode.NOT_FOUND,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,

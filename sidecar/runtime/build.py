@@ -188,6 +188,7 @@ def engine(settings: Settings, opened: Backends, ports: Ports, buffer: Buffer | 
         warm=warm,
         buffer=buffer,
         buffered_ms_max=int(settings.journal_age_max_s * 1000),
+        schemas=settings.schemas(),
     )
 
 

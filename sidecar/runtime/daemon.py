@@ -19,20 +19,26 @@ from sidecar.core.ports import Ports
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.checkpoints.jobs import Contents, Retention, Settle
 from sidecar.rpc import large
-from sidecar.rpc.admin_service import AdminService, DeadWriteAccess, OutboxService
+from sidecar.rpc.admin_service import AdminService, DeadWriteAccess
 from sidecar.rpc.calls import Admission, Commits, guarded
 from sidecar.rpc.collecting import Collections
+from sidecar.rpc.migrating import MigrationAccess
+from sidecar.rpc.outbox_service import OutboxAccess, OutboxService
 from sidecar.rpc.state_service import StateService
-from sidecar.runtime import build, cleaning, memory
+from sidecar.rpc.watch_service import Watches
+from sidecar.runtime import build, cleaning, memory, sinks
 from sidecar.runtime.channel import NearChannel
 from sidecar.runtime.cleaning import Cleaning
 from sidecar.runtime.http import ProbeServer
 from sidecar.runtime.listening import Listening
 from sidecar.runtime.locks import StartError
+from sidecar.runtime.membership import Membership
+from sidecar.runtime.outboxes import Outboxes
 from sidecar.runtime.ports import SystemPorts
 from sidecar.runtime.report import Report
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue, Rounds
+from sidecar.runtime.watching import FeedReader
 from sidecar.telemetry.metrics import exposition
 from sidecar.tiers.health import Health
 from sidecar.tiers.placement import Placement
@@ -111,7 +117,8 @@ class Daemon:
         self._probes: ProbeServer | None = None
         self._server: grpc.aio.Server | None = None
         self._buffer: Buffer | None = None
-        self._background: list[Rounds | NearChannel | Cleaning] = []
+        self._outboxes: Outboxes | None = None
+        self._background: list[Rounds | NearChannel | Cleaning | Membership | FeedReader] = []
         self._stopped = False
 
     @property
@@ -133,6 +140,8 @@ class Daemon:
         reach("start.opened")
         self._buffer = await self._open_buffer(ports)
         self._engine = build.engine(self.settings, backends, ports, self._buffer)
+        self._membership = Membership(self._engine.fleet)
+        await self._membership.join()
         namespaces, replay = self._engine.namespaces, self._engine.buffer
         self._health = Health(
             namespaces.warm or namespaces.hot,
@@ -144,6 +153,7 @@ class Daemon:
         )
         self._admission = Admission(self.settings.requests_max)
         self._commits = Commits(self.settings.write_timeout_s)
+        self._watches = Watches(self._engine.watching, self._admission, watches_max=self.settings.watches_max)
         self._followups = FollowupQueue(self.settings.followups_max)
         self._report = Report(
             self.settings,
@@ -156,13 +166,18 @@ class Daemon:
             buffer=self._engine.buffer,
             cleaned=self._cleaner.tally,
         )
-        self._server = self._grpc_server()
+        made = sinks.sinks(self.settings, ports.clock)
+        self._outboxes = Outboxes(
+            namespaces, sinks.config(self.settings), sinks=made.named, default=made.default, ports=ports
+        )
+        self._server = self._grpc_server(self._outboxes)
         self.addresses = await self._listening.bind(self._server)
         await self._server.start()
         reach("start.serving")
         self._listening.restrict()
         self._followups.start()
         self._start_background(backends.bus, ports)
+        self._outboxes.start()
         self._start_probes()
         for service in ("", *SERVICES):
             await self._grpc_health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -174,7 +189,7 @@ class Daemon:
         1. not ready: health NOT_SERVING, /readyz 503, so that nobody sends more;
         2. nothing new is admitted (DRAINING), everything admitted is answered;
         3. the gRPC server stops; writes whose callers are gone are finished; 2 and 3 within `grace_period_s`;
-        4. followups are run, rounds end;
+        4. messages that can go out do, within the same time; followups are run, rounds end;
         5. backends close, locks are let go.
         """
         if self._stopped:
@@ -185,6 +200,8 @@ class Daemon:
             await self._drain(self._server)
             reach("stop.drain.after")
             await self._followups.finish()
+        if self._outboxes is not None:
+            await self._outboxes.stop()
         for background in self._background:
             await background.stop()
         if self._probes is not None:
@@ -207,6 +224,7 @@ class Daemon:
         await self._grpc_health.enter_graceful_shutdown()
         end = asyncio.get_running_loop().time() + self.settings.grace_period_s
         try:
+            self._watches.end()
             async with asyncio.timeout_at(end):
                 await self._admission.drain()
         except TimeoutError:
@@ -217,8 +235,10 @@ class Daemon:
                 await self._commits.finish()
         except TimeoutError:
             log.warning("grace period ended with writes under way", extra={"count": len(self._commits)})
+        if self._outboxes is not None:
+            await self._outboxes.drain(max(end - asyncio.get_running_loop().time(), 0.0))
 
-    def _grpc_server(self) -> grpc.aio.Server:
+    def _grpc_server(self, outboxes: Outboxes) -> grpc.aio.Server:
         size = self.settings.request_limits().message_bytes_max + MESSAGE_OVERHEAD_BYTES
         server = grpc.aio.server(
             options=(
@@ -233,15 +253,28 @@ class Daemon:
             self._engine,
             admission=self._admission,
             commits=self._commits,
+            watches=self._watches,
             submit=self._followups.submit,
             read_timeout_s=self.settings.read_timeout_s,
             mode=self._health.mode,
         )
-        admin = AdminService(self._report.status, self._dead_writes(), Collections(self._cleaner, self._admission))
+        admin = AdminService(
+            self._report.status,
+            self._dead_writes(),
+            Collections(self._cleaner, self._admission),
+            MigrationAccess(self._engine.migrations, self._admission),
+        )
         self._grpc_health = health.aio.HealthServicer()
         generic = _GenericHandlers(server, memory.GivingBack(self.settings))
         add_StateServiceServicer_to_server(service, generic)
-        add_OutboxServiceServicer_to_server(OutboxService(), generic)
+        outbox = OutboxAccess(
+            outbox_of=outboxes.at,
+            namespaces=self._engine.namespaces,
+            admission=self._admission,
+            commits=self._commits,
+            read_timeout_s=self.settings.read_timeout_s,
+        )
+        add_OutboxServiceServicer_to_server(OutboxService(outbox), generic)
         add_AdminServiceServicer_to_server(admin, generic)
         health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -277,7 +310,8 @@ class Daemon:
                 self._background.append(Rounds("cache repair", repairer.round, interval_s=REPAIR_INTERVAL_S))
             if placement.near is not None and bus is not None:
                 self._background.append(NearChannel(bus, placement.near, ports))
-        self._background.append(Cleaning(self._cleaner, self.settings))
+        self._background += [Cleaning(self._cleaner, self.settings), self._membership]
+        self._background += [FeedReader(feed) for feed in self._engine.watching.feeds]
         self._background.append(Rounds("mode", self._look, interval_s=LOOK_INTERVAL_S))
         for background in self._background:
             background.start()

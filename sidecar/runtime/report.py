@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sidecar import __version__
 from sidecar.core.modes import ServingMode, Tier, serving_mode
@@ -14,7 +14,7 @@ from sidecar.rpc.convert import duration, optional_timestamp, timestamp, wire
 from sidecar.runtime.build import Backends
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue
-from sidecar.telemetry.metrics import BufferFigures, HealthFigures
+from sidecar.telemetry.metrics import BufferFigures, HealthFigures, OutboxFigures
 from sidecar.tiers.stats import TierReport
 from statesidecar.v1 import admin_service_pb2 as pb
 
@@ -23,7 +23,7 @@ class Report:
     """Reads the figures of the running parts.
 
     `health`: the daemon's mode and its past; None: from what the tiers' last operations did. `buffer`: the journal's; None:
-    there is none. `cleaned`: what background jobs did; None: there are none.
+    there is none. `cleaned`: what background jobs did; None: there are none. `outbox`: what waits, and what went out.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Report:
         health: HealthFigures | None = None,
         buffer: BufferFigures | None = None,
         cleaned: Tally | None = None,
+        outbox: Callable[[], OutboxFigures] = OutboxFigures,
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -48,6 +49,7 @@ class Report:
         self.health = health
         self.buffer = buffer
         self.cleaned = cleaned
+        self.outbox = outbox
 
     def mode(self) -> ServingMode:
         """The guarantee that answers carry now, for namespaces with `authority: warm`."""
@@ -60,6 +62,7 @@ class Report:
 
     def status(self) -> pb.GetStatusResponse:
         """All of it."""
+        outbox = self.outbox()
         return pb.GetStatusResponse(
             mode=wire(self.mode()),
             tiers=list(self._tiers()),
@@ -69,6 +72,9 @@ class Report:
             draining=self._admission.draining,
             requests_in_flight=self._admission.in_flight,
             followups_pending=len(self._followups),
+            outbox_lag=duration(outbox.lag_s) if outbox.pending else None,
+            outbox_pending=outbox.pending,
+            dead_letters=outbox.dead_letters,
             journal_depth=0 if self.buffer is None else self.buffer.depth,
             dead_writes=0 if self.buffer is None else len(self.buffer.dead()),
             journal_oldest_time=None if self.buffer is None else optional_timestamp(self.buffer.oldest_time),

@@ -25,13 +25,15 @@ from pydantic import (
 from sidecar.core.errors import InvalidRequest
 from sidecar.core.limits import Limits, check_namespace
 from sidecar.core.policy import Authority, OnOutage, PolicyTable
-from sidecar.runtime import parsing, settings_sources
+from sidecar.core.schema import Schemas
+from sidecar.runtime import parsing, schemas, settings_sources, sinks
 from sidecar.runtime.settings_sections import (
     MIB,
     Bytes,
     Count,
     LimitSettings,
     NamespaceSettings,
+    OutboxSettings,
     Seconds,
     Section,
     TierSettings,
@@ -98,6 +100,7 @@ class Settings(Section):
     tiers: TierSettings = TierSettings()
     namespaces: dict[Annotated[str, AfterValidator(_namespace)], NamespaceSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
+    outbox: OutboxSettings = OutboxSettings()
     cache_bytes_max: Bytes = 256 * MIB
     near_bytes_max: Bytes = 64 * MIB
     journal_bytes_max: Bytes = 256 * MIB
@@ -110,6 +113,7 @@ class Settings(Section):
     tombstone_retention_s: Seconds = 3_600.0
     request_id_retention_s: Seconds = 86_400.0
     requests_max: Count = 10_000
+    watches_max: Count = 1_000
     commit_queue_max: Count = 10_000
     followups_max: Count = 10_000
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
@@ -187,6 +191,10 @@ class Settings(Section):
         """The policy of every namespace."""
         return PolicyTable({name: namespace.policy(name) for name, namespace in self.namespaces.items()})
 
+    def schemas(self) -> dict[str, Schemas]:
+        """The schemas of the namespaces that have some."""
+        return schemas.schemas({name: namespace.policy(name).schema for name, namespace in self.namespaces.items()})
+
     def request_limits(self) -> Limits:
         """Bounds of a request. Unless it was set, a message has room for the largest value of any namespace."""
         limits = Limits(**self.limits.changes())
@@ -239,6 +247,8 @@ def _contradictions(settings: Settings) -> Iterator[Problem]:
         )
     for name, namespace in settings.namespaces.items():
         yield from _policy_contradictions(name, namespace, limits, urls)
+        yield from schemas.problems(name, namespace)
+    yield from sinks.problems(settings)
 
 
 def _policy_contradictions(
@@ -293,11 +303,13 @@ def _warnings(settings: Settings) -> Iterator[str]:
         if namespace.near.enabled and not urls.hot.startswith("redis"):
             yield f"namespaces.{name}.near.enabled has no effect: only a hot tier on Redis tells daemons what others changed"
         yield from _cold_warnings(name, namespace, urls)
-        in_redis = urls.hot.startswith("redis") and (namespace.authority is Authority.HOT or urls.warm == "none://")
+        in_redis = urls.hot.startswith("redis") and (
+            namespace.policy(name).authority is Authority.HOT or urls.warm == "none://"
+        )
         if namespace.checkpoint.every and in_redis:
             yield f"namespaces.{name}.checkpoint.every has no effect: an authority on Redis makes no automatic checkpoints"
-        for key in sorted(namespace.schema_.model_fields_set):
-            yield f"namespaces.{name}.schema.{key} has no effect yet: it is for a later release"
+        yield from schemas.warnings(name, namespace, in_redis=in_redis)
+    yield from sinks.warnings(settings)
 
 
 def _cold_warnings(name: str, namespace: NamespaceSettings, urls: TierUrls) -> Iterator[str]:

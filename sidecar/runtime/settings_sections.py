@@ -5,13 +5,15 @@ A key that this release knows but cannot honour is refused: ignoring it silently
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from sidecar import sinks
 from sidecar.core.limits import DAY_MS, Limits
 from sidecar.core.policy import (
     LARGE_VALUE_BYTES,
@@ -50,6 +52,8 @@ LIBRARIES = {
 }
 """The library that a backend's adapter needs, and the extra of pyproject.toml that has it."""
 MIB = 1024 * 1024
+NO_SINK = "none"
+"""For a sink's URL: messages wait for consumers."""
 _LIMITS = Limits()
 
 
@@ -86,6 +90,14 @@ class Section(BaseModel):
         return {renamed.get(name, name): getattr(self, name) for name in self.model_fields_set}
 
 
+def _check_url(scheme: str, url: str, targets: Mapping[str, str], libraries: Mapping[str, tuple[str, str]]) -> None:
+    module = targets[scheme]
+    library, extra = libraries.get(module, ("", ""))
+    if library and find_spec(library) is None:
+        raise ValueError(f"{scheme}:// needs {library}: install state-sidecar[{extra}]")
+    import_module(module).parse_target(url)
+
+
 class CheckpointSettings(Section):
     """Automatic checkpoints: every so many updates of a key (0: none), how many are kept, and how long."""
 
@@ -102,17 +114,43 @@ class NearSettings(Section):
 
 
 class SchemaSettings(Section):
-    """The schema version that values have now. Migrations are not in this release."""
+    """The schema that values have now, and the steps that lead to it, which `runtime/schemas.py` reads."""
 
     version: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 0
-    migrations: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = ()
+    migrations: Annotated[tuple[Any, ...], BeforeValidator(comma_separated)] = ()
 
-    @field_validator("migrations")
-    @classmethod
-    def _none_yet(cls, migrations: tuple[str, ...]) -> tuple[str, ...]:
-        if migrations:
-            raise ValueError("migrations are not in this release: leave it out")
-        return migrations
+
+def _check_sink(url: str) -> str:
+    # Never the URL itself in a message: it may hold a password.
+    scheme, separator, _ = url.partition("://")
+    if url != NO_SINK and (not separator or scheme not in sinks.TARGETS):
+        known = ", ".join(f"{name}://" for name in sinks.TARGETS)
+        raise ValueError(f"not the URL of a sink: write one of {known}, or {NO_SINK}")
+    if url != NO_SINK:
+        _check_url(scheme, url, sinks.TARGETS, sinks.LIBRARIES)
+    return url
+
+
+SinkUrl = Annotated[str, AfterValidator(_check_sink)]
+
+
+class OutboxSettings(Section):
+    """Where messages go, and how they are delivered."""
+
+    sink: SinkUrl | None = Field(default=None, repr=False)
+    in_flight_max: Annotated[Count, Field(le=10_000)] = 64
+    attempts_max: Annotated[Count, Field(le=1_000)] = 10
+    retry_delay_s: Annotated[Seconds, Field(le=60.0)] = 0.5
+    lease_s: Annotated[Seconds, Field(ge=1.0, le=300.0)] = 5.0
+    poll_interval_s: Annotated[Seconds, Field(ge=0.01, le=60.0)] = 0.25
+    pending_max: Count = 1_000_000
+    dead_letter_retention_s: Seconds = 1_209_600.0
+
+
+class NamespaceOutboxSettings(Section):
+    """Where the messages of a namespace go, if not where all go."""
+
+    sink: SinkUrl | None = Field(default=None, repr=False)
 
 
 class NamespaceSettings(Section):
@@ -131,6 +169,7 @@ class NamespaceSettings(Section):
     schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
     archive_after: OptionalDurationMs = None
     history: Annotated[int, Field(ge=0)] = 0
+    outbox: NamespaceOutboxSettings = NamespaceOutboxSettings()
 
     @field_validator("history")
     @classmethod
@@ -143,7 +182,8 @@ class NamespaceSettings(Section):
         """The policy of the namespace called `name`."""
         preset = PRESETS[self.kind or (Kind(name) if name in set(Kind) else Kind.DEFAULT)]
         changes = self.changes()
-        changes.pop("kind", None)
+        for other in ("kind", "outbox"):
+            changes.pop(other, None)
         nested = {
             "checkpoint": replace(preset.checkpoint, **self.checkpoint.changes()),
             "near": replace(preset.near, **self.near.changes()),
@@ -164,14 +204,6 @@ class LimitSettings(Section):
     page_size_default: Count = _LIMITS.page_size_default
     page_bytes_max: Bytes = _LIMITS.page_bytes_max
     message_bytes_max: Annotated[Bytes, Field(ge=64 * 1024, le=1024 * MIB)] = _LIMITS.message_bytes_max
-
-
-def _check_url(scheme: str, url: str) -> None:
-    module = TARGETS[scheme]
-    library, extra = LIBRARIES.get(module, ("", ""))
-    if library and find_spec(library) is None:
-        raise ValueError(f"{scheme}:// needs {library}: install state-sidecar[{extra}]")
-    import_module(module).parse_target(url)
 
 
 class TierSettings(Section):
@@ -195,7 +227,7 @@ class TierSettings(Section):
         if scheme not in known:
             raise ValueError(f"{scheme}:// is no {info.field_name} tier; known are {schemes}")
         if scheme in TARGETS:
-            _check_url(scheme, url)
+            _check_url(scheme, url, TARGETS, LIBRARIES)
         elif bool(rest) != (scheme in {"sqlite", "file"}):
             raise ValueError(f"{scheme}:// takes no more than that" if rest else f"{scheme}:// needs a path after it")
         return url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -63,6 +64,21 @@ class BufferFigures(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxFigures:
+    """What waits in the outboxes by the latest counts, and what this daemon has delivered since the start."""
+
+    pending: int = 0
+    lag_s: float = 0.0
+    dead_letters: int = 0
+    delivered: int = 0
+    refused: int = 0
+    buried: int = 0
+    in_flight: int = 0
+    parked: int = 0
+    sinks_away: int = 0
+
+
 class Figures(Protocol):
     """Where the figures come from."""
 
@@ -79,6 +95,10 @@ class Figures(Protocol):
     @property
     def cleaned(self) -> Tally | None:
         """What background jobs cleaned; None: there are none."""
+        ...
+
+    def outbox(self) -> OutboxFigures:
+        """Of all authorities."""
         ...
 
     def mode(self) -> ServingMode:
@@ -119,6 +139,7 @@ class _Collector:
         yield from _guards(reports)
         if self._figures.buffer is not None:
             yield from _journal(self._figures.buffer)
+        yield from _outbox(self._figures.outbox())
         if self._figures.cleaned is not None:
             yield from _cleaning(self._figures.cleaned)
 
@@ -194,6 +215,35 @@ def _journal(buffer: BufferFigures) -> Iterator[Metric]:
         "Buffered writes that the authority could not take, kept until redriven or discarded",
         value=len(buffer.dead()),
     )
+
+
+def _outbox(outbox: OutboxFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "statesidecar_outbox_pending",
+        "Committed messages that are not delivered yet, as this daemon counted last",
+        value=outbox.pending,
+    )
+    yield GaugeMetricFamily(
+        "statesidecar_outbox_lag_seconds", "Age of the oldest of those; 0: there is none", value=outbox.lag_s
+    )
+    yield GaugeMetricFamily(
+        "statesidecar_outbox_dead_letters", "Messages that were given up on and are kept", value=outbox.dead_letters
+    )
+    yield GaugeMetricFamily(
+        "statesidecar_outbox_in_flight", "Messages that this daemon publishes now", value=outbox.in_flight
+    )
+    yield GaugeMetricFamily(
+        "statesidecar_outbox_parked", "Keys that a refused message of theirs holds up here", value=outbox.parked
+    )
+    yield GaugeMetricFamily(
+        "statesidecar_outbox_sinks_away", "Sinks that take nothing from this daemon now", value=outbox.sinks_away
+    )
+    attempts = CounterMetricFamily(
+        "statesidecar_outbox_messages", "Attempts to deliver a message since the start", labels=["outcome"]
+    )
+    for outcome, count in (("delivered", outbox.delivered), ("refused", outbox.refused), ("dead", outbox.buried)):
+        attempts.add_metric([outcome], count)
+    yield attempts
 
 
 def _cleaning(tally: Tally) -> Iterator[Metric]:

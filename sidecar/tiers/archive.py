@@ -83,7 +83,13 @@ class Archive:
         # In the ledger the fence is a key like others; in a caller's namespace it has to be said whose key it is.
         fence = tuple(replace(check, ledger=True) for check in fence)
         pointer, check = await self._cold.put(row.namespace, row.key, row.value, archived=True, fence=fence)
-        away = Relocate(key=row.key, expected_version=row.version, value=b"", marks={BLOB: pointer.text})
+        away = Relocate(
+            key=row.key,
+            expected_version=row.version,
+            value=b"",
+            marks={BLOB: pointer.text},
+            expected_schema=row.schema_version,
+        )
         reach("archive.relocate.before")
         try:
             await self._placement.relocate(

@@ -289,12 +289,19 @@ class Cold:
             reach("wake.relocate.after")
 
     async def _inline(self, entry: Entry, marks: Mapping[str, str]) -> None:
-        relocate = Relocate(key=entry.key, expected_version=entry.version, value=entry.value, marks=marks)
+        # In that schema: a version stays while its value is brought to another one.
+        relocate = Relocate(
+            key=entry.key,
+            expected_version=entry.version,
+            value=entry.value,
+            marks=marks,
+            expected_schema=entry.schema_version,
+        )
         write = Write(namespace=entry.namespace, operations=(relocate,), value_bytes_max=UNBOUNDED)
         try:
             await self._relocate(write)
         except VersionConflict:
-            pass  # it was written meanwhile
+            pass  # it was written meanwhile, or migrated
         except OutcomeUnknown as exc:
             raise StoreUnavailable(f"the value may be back or not: {exc.message}") from exc
 

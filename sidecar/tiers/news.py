@@ -11,14 +11,19 @@ from sidecar.core.store import Hinting, Store
 
 
 class News:
-    """Those of one authority. `told`: whether other daemons' commits are heard of, too, as a rule."""
+    """Those of one authority."""
 
     def __init__(self, authority: Store) -> None:
         self._hinting = authority if isinstance(authority, Hinting) else None
-        self.told = self._hinting is not None or not authority.capabilities.shared
+        self._shared = authority.capabilities.shared
         self._listeners: list[Callable[[], None]] = []
         if self._hinting is not None:
             self._hinting.on_hint(self._wake)
+
+    @property
+    def told(self) -> bool:
+        """Whether other daemons' commits are heard of, too, just now: who waits for them needs to look less often."""
+        return not self._shared if self._hinting is None else self._hinting.listening
 
     def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
         """Call this at news, until what is answered is called."""

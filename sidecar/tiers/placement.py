@@ -191,7 +191,7 @@ class Placement:
             await self.cache.release(namespace, {fill.key: fill.lease for fill in found.fills})
             raise
         if answer.outdated:
-            await self._forget(namespace, answer.outdated)
+            await self.forget(namespace, answer.outdated)
         return answer.found
 
     async def scan(
@@ -254,7 +254,7 @@ class Placement:
                 lambda: self.authority.commit(write), again=write.request is not None, deadline=write.deadline
             )
         except OutcomeUnknown:
-            await self._forget(namespace, keys)
+            await self.forget(namespace, keys)
             raise
         except SidecarError:
             await self.cache.release(namespace, leases)
@@ -272,7 +272,8 @@ class Placement:
         if self.near is not None and keys:
             self.near.changed(namespace, keys)
 
-    async def _forget(self, namespace: str, keys: Sequence[str]) -> None:
+    async def forget(self, namespace: str, keys: Sequence[str]) -> None:
+        """Have the caches forget what they hold of keys."""
         await self.cache.invalidate(namespace, keys)
         self._announce(namespace, keys)
 
@@ -295,7 +296,7 @@ class Placement:
         """Move ends. A cached copy knows only the old end, so it is forgotten."""
         touched = await self.guard.call(lambda: self.authority.touch(namespace, touches, announce=announce))
         reach("touch.commit.after")
-        await self._forget(namespace, [touch.key for touch in touches])
+        await self.forget(namespace, [touch.key for touch in touches])
         return touched
 
     async def delete_prefix(

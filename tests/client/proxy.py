@@ -30,12 +30,23 @@ class Proxy:
         self._next: Fault | None = None
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._faults: list[list[Fault]] = []
         self._threads = [threading.Thread(target=self._accept)]
 
     def fail_next_reply(self, fault: Fault) -> None:
         """Loses the reply to the next message of a client."""
         with self._lock:
             self._next = fault
+
+    def cut(self) -> None:
+        """Ends every connection that there is."""
+        for end in list(self._sockets):
+            _shut(end)
+
+    def silence(self) -> None:
+        """Every connection that there is stays up, and nothing comes over it any more."""
+        for faults in self._faults:
+            faults.append(Fault.SILENCE)
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -62,7 +73,8 @@ class Proxy:
                 return  # Closed
             up = socket.create_connection(self._upstream)
             self._sockets += [down, up]
-            faults: list[Fault] = []  # This connection's, at most one
+            faults: list[Fault] = []  # This connection's
+            self._faults.append(faults)
             for work, ends in ((self._requests, (down, up, faults)), (self._replies, (up, down, faults))):
                 thread = threading.Thread(target=work, args=ends)
                 self._threads.append(thread)

@@ -26,6 +26,7 @@ CONTRACT = [
     (Code.FAILED_PRECONDITION, "SCHEMA_TOO_NEW", errors.FailedPrecondition),
     (Code.FAILED_PRECONDITION, "EPOCH_CHANGED", errors.FailedPrecondition),
     (Code.NOT_FOUND, "CHECKPOINT_NOT_FOUND", errors.NotFound),
+    (Code.OUT_OF_RANGE, "OUT_OF_RANGE", errors.WatchExpired),
     (Code.UNAVAILABLE, "AUTHORITY_UNAVAILABLE", errors.Unavailable),
     (Code.UNAVAILABLE, "PASSTHROUGH", errors.Unavailable),
     (Code.UNAVAILABLE, "DRAINING", errors.Unavailable),

@@ -39,6 +39,11 @@ async def _spoil_row(store: StoreUnderTest, key: str) -> None:
     await store.reopen()
 
 
+async def _delete_files(store: StoreUnderTest) -> None:
+    for path in store.directory.iterdir():
+        path.unlink()
+
+
 def _spoil_file(directory: Path, name: str) -> None:
     *_, last = name.split("/")
     (path,) = (path for path in directory.rglob(last) if path.is_file())
@@ -58,6 +63,7 @@ SQLITE_STORE = StoreHarness(
     durable=True,
     make=lambda directory, clock: SqliteStore(directory / "state.db", clock=clock),
     forget_changes=_sweep_all,
+    lose=_delete_files,
     spoil=_spoil_row,
 )
 MEMORY_CACHE = CacheHarness(

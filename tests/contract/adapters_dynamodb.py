@@ -72,6 +72,11 @@ async def _sweep_all(store: StoreUnderTest) -> None:
     await store.store.sweep(store.sweep_order(tombstone_retention_ms=0))
 
 
+async def _delete_table(store: StoreUnderTest) -> None:
+    place = target(store.directory)
+    library(place.endpoint_url or "").delete_table(TableName=place.table)
+
+
 async def _spoil_item(store: StoreUnderTest, key: str) -> None:
     place = target(store.directory)
     client = library(place.endpoint_url or "")
@@ -87,5 +92,6 @@ DYNAMODB_STORE = StoreHarness(
     make=make_store,
     place=table_of,
     forget_changes=_sweep_all,
+    lose=_delete_table,
     spoil=_spoil_item,
 )

@@ -44,16 +44,29 @@ def schema_of(directory: Path) -> str:
 @asynccontextmanager
 async def place(directory: Path) -> AsyncIterator[None]:
     """A schema as a store makes it, with a clock that stands still; dropped afterwards."""
-    schema = schema_of(directory)
-    store = make(directory, ManualClock())
-    await store.open()
-    await store.close()
-    for statement in STILL_CLOCK.format(schema=schema, start=START_MS).split(";\n"):
-        server().execute(statement)
+    await _make_schema(directory, START_MS)
     try:
         yield
     finally:
-        server().execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+        _drop_schema(directory)
+
+
+async def _make_schema(directory: Path, now: int) -> None:
+    store = make(directory, ManualClock())
+    await store.open()
+    await store.close()
+    for statement in STILL_CLOCK.format(schema=schema_of(directory), start=now).split(";\n"):
+        server().execute(statement)
+
+
+def _drop_schema(directory: Path) -> None:
+    server().execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema_of(directory))))
+
+
+async def lose(store: StoreUnderTest) -> None:
+    """Another schema of the same name."""
+    _drop_schema(store.directory)
+    await _make_schema(store.directory, store.clock.now())
 
 
 async def advance(store: StoreUnderTest, milliseconds: int) -> None:
@@ -86,5 +99,6 @@ POSTGRES_STORE = StoreHarness(
     place=place,
     advance=advance,
     forget_changes=forget_changes,
+    lose=lose,
     spoil=spoil,
 )

@@ -61,8 +61,21 @@ def _harness(name: str, url: Callable[[], str], *, shards: int = 1) -> StoreHarn
         shard = shards_of(_prefix(subject.directory), shards)[shard_number(NAMESPACE, shards)]
         await subject.store.client.run(Script("spoil", _SPOIL), shard.keys, [field_of(NAMESPACE, key)])
 
+    async def lose(subject: StoreUnderTest) -> None:
+        client = RedisClient(parse_target(url()), clock=subject.clock, timeout_s=10.0)
+        for shard in shards_of(_prefix(subject.directory), shards):
+            await client.run(Script("lose", b"return redis.call('DEL', unpack(KEYS))"), shard.keys, [])
+        await client.close()
+
     return StoreHarness(
-        name=name, durable=False, changes=shards == 1, quiet=False, make=make, forget_changes=_sweep_all, spoil=spoil
+        name=name,
+        durable=False,
+        changes=shards == 1,
+        quiet=False,
+        make=make,
+        forget_changes=_sweep_all,
+        lose=lose,
+        spoil=spoil,
     )
 
 

@@ -22,6 +22,10 @@ async def _move_clock(store: StoreUnderTest, milliseconds: int) -> None:
     store.clock.advance(milliseconds)
 
 
+async def _nothing(_: StoreUnderTest) -> None:
+    """What is in the process only goes with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreHarness:
     """A kind of store: what it claims, and how one is made in a directory under a clock.
@@ -39,6 +43,8 @@ class StoreHarness:
     """Let time pass at the authority, whose clock may be the server's."""
     forget_changes: Callable[[StoreUnderTest], Awaitable[None]]
     """Have all change rows so far become too old to be told."""
+    lose: Callable[[StoreUnderTest], Awaitable[None]] = _nothing
+    """Take away all that a closed store keeps outside of the process, as if it had never been."""
     spoil: Callable[[StoreUnderTest, str], Awaitable[None]] | None = None
     """Change a byte of a key's value behind the store's back, where it keeps them anywhere but in memory."""
 
@@ -71,6 +77,13 @@ class StoreUnderTest:
     async def reopen(self) -> None:
         """Close, and open what is on disk."""
         await self.store.close()
+        self.store = self.harness.make(self.directory, self.clock)
+        await self.store.open()
+
+    async def begin_anew(self) -> None:
+        """Close, lose all, and open an empty store in its place."""
+        await self.store.close()
+        await self.harness.lose(self)
         self.store = self.harness.make(self.directory, self.clock)
         await self.store.open()
 

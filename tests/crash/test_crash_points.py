@@ -15,6 +15,7 @@ from sidecar.runtime.failpoints import VARIABLE
 from statesidecar.v1 import state_service_pb2 as pb
 from tests.chaos.proxies import Proxy, ProxyLoop
 from tests.crash.keeping import KEEPING
+from tests.crash.migrating import MIGRATING
 from tests.crash.workload import HOT, Run, check, drive
 from tests.support.backends import shared_tiers
 from tests.support.process import DaemonProcess, unstarted_process
@@ -71,6 +72,7 @@ ELSEWHERE = {
     "content.": "tests/unit/test_checkpoints_crashes.py: as above",
     "archive.": "tests/unit/test_blobs_crash.py: as above",
     "wake.": "tests/unit/test_blobs_crash.py: as above",
+    "outbox.": "tests/crash/test_outbox_crash_points.py",
     "followup.repair.": "a copy that is older than a caller's floor: the simulation kills sidecars there",
 }
 
@@ -81,7 +83,7 @@ def named() -> set[str]:
 
 
 def test_every_place_is_tried() -> None:
-    tried = {point.partition(":")[0] for point in (*EMBEDDED, *SERVERS, *BUFFERING, *KEEPING)}
+    tried = {point.partition(":")[0] for point in (*EMBEDDED, *SERVERS, *BUFFERING, *KEEPING, *MIGRATING)}
 
     assert len(tried) >= 50
     assert {name for name in named() - tried if not name.startswith(tuple(ELSEWHERE))} == set()

@@ -1,4 +1,7 @@
-"""Wrong decisions about what is stored in silence: relocations, checks of the ledger, checkpoints made by a commit."""
+"""Wrong decisions about what is stored in silence: relocations, checks of the ledger, checkpoints made by a commit.
+
+Messages and forgotten rows: `outbox_decisions.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import replace
 from sidecar.core import marks
 from sidecar.core.decide import Decided, decide
 from sidecar.core.entry import Copy, Entry, live
+from sidecar.core.errors import FailedPrecondition, SchemaDiffers
 from sidecar.core.operations import Check, Operation, Relocate, Write
 
 Rows = Mapping[str, Copy | None]
@@ -22,6 +26,67 @@ def _bent(write: Write, current: Rows, now: int, *kinds: type[Operation]) -> Wri
         return replace(operation, expected_version=found.version if found else 0) if meant else operation  # type: ignore[arg-type]  # all have one
 
     return replace(write, operations=tuple(bend(operation) for operation in write.operations))
+
+
+def relocation_of_any_schema(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    def bend(operation: Operation) -> Operation:
+        return replace(operation, expected_schema=None) if isinstance(operation, Relocate) else operation
+
+    bent = replace(write, operations=tuple(bend(operation) for operation in write.operations))
+    return decide(bent, current, now=now, version=version)
+
+
+def relocation_always_drops_the_rest(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    decided = decide(write, current, now=now, version=version)
+    meant = {
+        operation.key
+        for operation in write.operations
+        if isinstance(operation, Relocate) and operation.schema_version is None
+    }
+    quiet = tuple(
+        entry._replace(labels=marks.without(entry.labels, marks.SCHEMA)) if entry.key in meant else entry
+        for entry in decided.quiet
+    )
+    return replace(decided, quiet=quiet)
+
+
+def relocation_keeps_the_rest_before(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    decided = decide(write, current, now=now, version=version)
+
+    def kept(entry: Entry) -> Entry:
+        before = current.get(entry.key)
+        rest = before.labels.get(marks.SCHEMA) if isinstance(before, Entry) else None
+        return entry if rest is None else entry._replace(labels={marks.SCHEMA: rest, **entry.labels})
+
+    return replace(decided, quiet=tuple(kept(entry) for entry in decided.quiet))
+
+
+def changes_of_any_schema(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    return decide(replace(write, schema=None), current, now=now, version=version)
+
+
+def changes_where_more_is_kept(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    bare = {
+        key: copy._replace(labels=marks.without(copy.labels, marks.SCHEMA)) if isinstance(copy, Entry) else copy
+        for key, copy in current.items()
+    }
+    return decide(write, bare if write.schema is not None else current, now=now, version=version)
+
+
+def another_schema_is_a_refusal(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    try:
+        return decide(write, current, now=now, version=version)
+    except SchemaDiffers as exc:
+        raise FailedPrecondition(exc.message, reason="SCHEMA_CONTENDED") from exc
+
+
+def created_in_no_schema(write: Write, current: Rows, *, now: int, version: int) -> Decided:
+    decided = decide(write, current, now=now, version=version)
+    copies = tuple(
+        copy._replace(schema_version=0) if isinstance(copy, Entry) and current.get(copy.key) is None else copy
+        for copy in decided.copies
+    )
+    return replace(decided, copies=copies) if write.schema is not None else decided
 
 
 def relocation_unguarded(write: Write, current: Rows, *, now: int, version: int) -> Decided:

@@ -12,7 +12,16 @@ from sidecar.stores.files import FileBlobs
 from sidecar.stores.memory import MemoryCache, MemoryStore
 from tests.contract.adapters import CHANGES_MAX, FILE_BLOBS, MEMORY_CACHE, MEMORY_STORE
 from tests.contract.harnesses import BlobsHarness, CacheHarness, StoreHarness
-from tests.mutants import decisions, quiet_decisions, wrong_blobs, wrong_caches, wrong_stores, wrong_writes
+from tests.mutants import (
+    decisions,
+    outbox_decisions,
+    quiet_decisions,
+    wrong_blobs,
+    wrong_caches,
+    wrong_outboxes,
+    wrong_stores,
+    wrong_writes,
+)
 from tests.support.clock import ManualClock
 
 
@@ -123,6 +132,51 @@ MUTANTS = [
         quiet_decisions.checkpoints_of_what_was_before, "test_writes_at_the_same_time_make_every_nth_a_checkpoint"
     ),
     _decision(quiet_decisions.updates_are_counted_once, "test_writes_at_the_same_time_make_every_nth_a_checkpoint"),
+    _decision(quiet_decisions.relocation_of_any_schema, "test_a_value_in_another_schema_than_was_meant_stays"),
+    _decision(quiet_decisions.relocation_always_drops_the_rest, "test_a_value_that_moves_elsewhere_keeps_its_schema"),
+    _decision(quiet_decisions.relocation_keeps_the_rest_before, "test_only_the_schema_and_its_value_move"),
+    _decision(
+        quiet_decisions.changes_of_any_schema,
+        "test_a_change_for_another_schema_is_not_made_and_its_request_id_stays_free",
+    ),
+    _decision(
+        quiet_decisions.changes_where_more_is_kept,
+        "test_a_change_of_a_value_that_is_more_than_its_schema_is_not_made",
+    ),
+    _decision(
+        quiet_decisions.another_schema_is_a_refusal,
+        "test_a_change_for_another_schema_is_not_made_and_its_request_id_stays_free",
+    ),
+    _decision(quiet_decisions.created_in_no_schema, "test_a_change_that_creates_is_in_its_schema"),
+    _decision(outbox_decisions.messages_are_announced, "test_nobody_is_told_of_messages"),
+    _decision(outbox_decisions.messages_of_what_did_nothing, "test_an_operation_that_did_nothing_has_no_message"),
+    _decision(outbox_decisions.message_ids_without_the_version, "test_messages_are_committed_with_their_write"),
+    _decision(
+        outbox_decisions.message_ids_count_those_that_go_out, "test_an_operation_that_did_nothing_has_no_message"
+    ),
+    _decision(
+        outbox_decisions.messages_ordered_by_the_first_key,
+        "test_the_messages_of_each_operation_are_ordered_by_its_key",
+    ),
+    _decision(
+        outbox_decisions.messages_of_a_whole_write_have_a_key, "test_an_operation_that_did_nothing_has_no_message"
+    ),
+    _decision(outbox_decisions.messages_without_their_time, "test_messages_are_committed_with_their_write"),
+    _decision(outbox_decisions.messages_lost_under_a_request_id, "test_a_repeated_write_leaves_its_messages_once"),
+    _decision(outbox_decisions.messages_only_with_a_change, "test_messages_of_a_write_that_only_checks_have_a_version"),
+    _decision(outbox_decisions.payloads_as_text, "test_messages_are_committed_with_their_write"),
+    _decision(outbox_decisions.nothing_is_forgotten, "test_a_forgotten_row_leaves_no_trace"),
+    _decision(outbox_decisions.forgetting_is_a_deletion, "test_a_forgotten_row_leaves_no_trace"),
+    _decision(outbox_decisions.forgetting_leaves_a_tombstone, "test_a_forgotten_row_leaves_no_trace"),
+    _decision(outbox_decisions.forgetting_is_unguarded, "test_only_the_row_that_was_meant_is_forgotten"),
+    _decision(outbox_decisions.forgetting_needs_a_row, "test_forgetting_what_is_absent_is_no_error"),
+    _store(wrong_outboxes.MessagesOfRefusedWrites, "test_a_refused_write_leaves_no_message"),
+    _store(wrong_outboxes.MessagesLandLate, "test_no_message_is_seen_before_an_earlier_one_of_its_key"),
+    _store(wrong_outboxes.ForgottenRowsStillEnd, "test_a_forgotten_row_does_not_end"),
+    _store(wrong_outboxes.CursorsBeginAtZero, "test_a_cursor_of_what_was_lost_is_a_gap"),
+    _store(wrong_outboxes.CursorBeyondTheNewestHides, "test_a_cursor_beyond_the_newest_row_hides_none"),
+    _store(wrong_outboxes.CursorsOfPages, "test_what_follows_a_cursor_does_not_depend_on_the_page"),
+    _store(wrong_outboxes.NoCursorWithinACommit, "test_every_cursor_continues_after_its_change"),
     _decision(decisions.cas_on_absent_succeeds, "test_a_version_never_matches_a_key_that_never_was"),
     _decision(decisions.delete_guard_ignored_on_absent, "test_a_version_never_matches_a_deleted_key"),
     _decision(decisions.check_ignored, "test_the_version_before_the_last_write_conflicts"),

@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 NEWER_EPOCH = version_of(9, 1)
 NO_CHECKPOINT = "0" * 28
 INVALID, FAILED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
-MISSING, ABORTED = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.ABORTED
+ABORTED = grpc.StatusCode.ABORTED
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 UNKNOWN_FIELD = b"\xca\x3e\x03new"
@@ -110,6 +110,13 @@ UNKEYED: dict[str, Any] = {
 }
 WRITES = ("Set", "CAS", "Delete", "Update", "Transact", "DeletePrefix")
 WITH_TTL = ("Set", "CAS", "Touch", "Update")
+BAD_MESSAGES = (
+    ("without topic", "topic", types.OutboxMessage()),
+    ("long topic", "topic", types.OutboxMessage(topic="t" * 257)),
+    ("odd topic", "topic", types.OutboxMessage(topic="a\nb")),
+    ("large payload", "payload", types.OutboxMessage(topic="t", payload=bytes(256 * 1024 + 1))),
+    ("odd attribute", "attributes", types.OutboxMessage(topic="t", attributes={"": "x"})),
+)
 WITH_OUTBOX = ("Set", "CAS", "Delete", "Update", "Transact")
 
 
@@ -211,8 +218,11 @@ def writes() -> Iterator[Case]:
         yield bad(rpc, "unknown consistency", "CONSISTENCY_INVALID", "consistency", request)
     yield bad("Get", "negative floor", "VERSION_INVALID", "min_version", made("Get", min_version=-1))
     for rpc in WITH_OUTBOX:
-        outbox = made(rpc, outbox=[types.OutboxMessage(topic="topic")])
-        yield Case(name="outbox", rpc=rpc, request=outbox, code=MISSING, reason="CAPABILITY_MISSING")
+        for name, at, message in BAD_MESSAGES:
+            outbox = made(rpc, outbox=[types.OutboxMessage(topic="topic"), message])
+            yield bad(rpc, f"message {name}", "OUTBOX_MESSAGE_INVALID", f"outbox[1].{at}", outbox)
+        many = made(rpc, outbox=[types.OutboxMessage(topic="topic")] * 33)
+        yield bad(rpc, "33 messages", "OUTBOX_MESSAGE_INVALID", "outbox", many)
 
 
 def guards() -> Iterator[Case]:
@@ -330,15 +340,8 @@ def transactions() -> Iterator[Case]:
     yield second("invalid JSON", "JSON_INVALID", "merge_patch", invalid)
     negative = pb.TransactOperation(check=pb.Check(key="b", expected_version=-1))
     yield second("negative version", "VERSION_INVALID", "expected_version", negative)
-    outbox = op_set("b", outbox=[types.OutboxMessage(topic="topic")])
-    yield Case(
-        name="outbox within",
-        rpc="Transact",
-        code=MISSING,
-        reason="CAPABILITY_MISSING",
-        request=transact(a, outbox),
-        metadata={"operation": "1"},
-    )
+    outbox = transact(a, op_set("b", outbox=[types.OutboxMessage()]))
+    yield bad("Transact", "message within", "OUTBOX_MESSAGE_INVALID", "outbox[0].topic", outbox)
 
 
 def checkpoints() -> Iterator[Case]:

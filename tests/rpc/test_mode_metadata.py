@@ -15,6 +15,7 @@ from sidecar.core.policy import PolicyTable
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission, Commits
 from sidecar.rpc.state_service import StateService
+from sidecar.rpc.watch_service import Watches
 from sidecar.runtime.ports import SystemPorts
 from sidecar.stores.memory import MemoryStore
 from sidecar.tiers.placement import Placement
@@ -50,6 +51,7 @@ async def served() -> AsyncIterator[Served]:
         engine,
         admission=admission,
         commits=Commits(5.0),
+        watches=Watches(engine.watching, admission, watches_max=1),
         submit=lambda _: None,
         read_timeout_s=5.0,
         mode=lambda: running.mode,

@@ -32,7 +32,7 @@ BANNED = {
         "print": "an error with a reason; runtime logs",
         "open": "a Store or Blobs",
     },
-    ("sidecar/stores/", "sidecar/telemetry/"): {
+    ("sidecar/stores/", "sidecar/sinks/", "sidecar/telemetry/"): {
         "time.time": "the Clock that the store is given",
         "datetime.now": "the Clock that the store is given",
         "asyncio.sleep!0": "a signal",
@@ -56,7 +56,10 @@ ADAPTERS = {
     "xxhash": ("sidecar/stores/redis/",),
     "psycopg": ("sidecar/stores/postgres/",),
     "boto3": (),
-    "botocore": ("sidecar/stores/dynamodb/", "sidecar/stores/s3/"),
+    "botocore": ("sidecar/stores/dynamodb/", "sidecar/stores/s3/", "sidecar/sinks/aws/"),
+    "aiohttp": ("sidecar/sinks/webhook/",),
+    "nats": ("sidecar/sinks/nats/",),
+    "confluent_kafka": ("sidecar/sinks/kafka/",),
     "opentelemetry": ("sidecar/telemetry/",),
     "pyarrow": ("sidecar/cli/export/",),
 }

@@ -12,7 +12,7 @@ from sidecar.core.breaker import BreakerState
 from sidecar.core.journal import DeadWrite, Settlement
 from sidecar.core.modes import ServingMode, Tier
 from sidecar.engine.cleaning.tally import KINDS, Tally
-from sidecar.telemetry.metrics import exposition
+from sidecar.telemetry.metrics import OutboxFigures, exposition
 from sidecar.tiers.stats import TierReport, TierStats
 from tests.rpc.graves import dead_write
 
@@ -54,6 +54,11 @@ class Figures:
 
     def mode(self) -> ServingMode:
         return ServingMode.DEGRADED
+
+    def outbox(self) -> OutboxFigures:
+        return OutboxFigures(
+            pending=7, lag_s=1.5, dead_letters=2, delivered=40, refused=3, buried=1, in_flight=4, parked=5, sinks_away=6
+        )
 
     def tier_reports(self) -> Iterator[tuple[Tier, TierReport, int]]:
         yield from self.reports
@@ -134,7 +139,7 @@ def test_what_the_journal_holds_and_what_became_of_it(figures: Figures) -> None:
 def test_a_daemon_without_a_journal_has_none_of_its_metrics(figures: Figures) -> None:
     figures.buffer = None
 
-    assert not [labels for labels in samples(figures) if "journal" in labels[0] or "dead" in labels[0]]
+    assert not [labels for labels in samples(figures) if "journal" in labels[0] or "dead_writes" in labels[0]]
 
 
 def test_a_mode_whose_past_is_not_known_is_told_without_it(figures: Figures) -> None:
@@ -153,6 +158,15 @@ def test_every_tier_has_its_figures(figures: Figures) -> None:
         assert found["statesidecar_tier_lookups_total", tier, "miss"] == 1
         assert found["statesidecar_tier_held_bytes", tier] == held
         assert found["statesidecar_tier_operation_duration_seconds", tier, "0.99"] == 0.25
+
+
+def test_what_waits_in_the_outbox_and_what_went_out(figures: Figures) -> None:
+    found = samples(figures)
+
+    gauges = {"pending": 7, "lag_seconds": 1.5, "dead_letters": 2, "in_flight": 4, "parked": 5, "sinks_away": 6}
+    for name, value in gauges.items():
+        assert found[f"statesidecar_outbox_{name}",] == value
+    assert of("statesidecar_outbox_messages_total", found) == {("delivered",): 40, ("refused",): 3, ("dead",): 1}
 
 
 def test_what_was_cleaned_and_how_far_each_job_is(figures: Figures) -> None:

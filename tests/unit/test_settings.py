@@ -162,7 +162,7 @@ def test_every_problem_of_every_source_is_listed_at_once() -> None:
             "listen (state.yaml): 'unix:relative' is not unix:///path, with an absolute path of a socket",
             "namespaces.chat.kind (state.yaml): must be 'session', 'process', 'model', 'system' or 'default'",
             f"namespaces.chat.ttl (state.yaml): '30x' is not a duration: {forms}",
-            "namespaces.chat.schema.migrations (state.yaml): migrations are not in this release: leave it out",
+            "namespaces.chat.schema.migrations (state.yaml): step 2 -> 3, up: 'a.py' is not module:function",
             "namespaces.chat.near.enabled (STATE_SIDECAR_NAMESPACES__CHAT__NEAR__ENABLED): must be true or false",
             "namespaces.jobs.sliding (state.yaml): sliding needs a ttl: set one",
             "namespaces.jobs.checkpoint (state.yaml): must be a mapping of settings",
@@ -296,13 +296,13 @@ def test_what_kubernetes_injects_for_a_service_is_silent_and_a_typing_error_is_n
 
 def test_what_is_allowed_and_has_no_effect_is_a_warning() -> None:
     settings = load_settings(
-        None, ["tiers.hot=none://", "namespaces.a.reconcile=merge", "namespaces.a.schema.version=2"], {}
+        None, ["tiers.hot=none://", "namespaces.a.reconcile=merge", "namespaces.a.near.enabled=true"], {}
     )
 
     assert [warning.partition(":")[0] for warning in settings.warnings] == [
         "tiers.hot is none",
         "namespaces.a.reconcile has no effect",
-        "namespaces.a.schema.version has no effect yet",
+        "namespaces.a.near.enabled has no effect",
     ]
 
 

@@ -2,8 +2,10 @@
 
 from statesidecar._async_client import AsyncStateClient
 from statesidecar._client import StateClient
+from statesidecar._consumers import AsyncConsumer, Consumer
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session
+from statesidecar._watches import AsyncWatch, Watch
 from statesidecar.checkpoints import Checkpoint, CheckpointContent, RestoreResult
 from statesidecar.errors import (
     CapabilityMissing,
@@ -18,6 +20,7 @@ from statesidecar.errors import (
     StateSidecarError,
     Unavailable,
     VersionConflict,
+    WatchExpired,
     WriteOutcomeUnknown,
 )
 from statesidecar.operations import (
@@ -30,6 +33,7 @@ from statesidecar.operations import (
     SetOp,
     TransactResult,
 )
+from statesidecar.outbox import DeadLetter, OutboxMessage, ReceivedMessage
 from statesidecar.types import (
     BreakerState,
     Consistency,
@@ -49,12 +53,15 @@ from statesidecar.types import (
     UpdateResult,
     WriteResult,
 )
+from statesidecar.watching import WatchEvent, WatchEventType
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AppendOp",
+    "AsyncConsumer",
     "AsyncStateClient",
+    "AsyncWatch",
     "BreakerState",
     "CapabilityMissing",
     "CasOp",
@@ -62,7 +69,9 @@ __all__ = [
     "Checkpoint",
     "CheckpointContent",
     "Consistency",
+    "Consumer",
     "DataLoss",
+    "DeadLetter",
     "DeadlineExceeded",
     "DeleteOp",
     "DeletePrefixResult",
@@ -78,7 +87,9 @@ __all__ = [
     "LimitExceeded",
     "MergePatchOp",
     "NotFound",
+    "OutboxMessage",
     "PermissionDenied",
+    "ReceivedMessage",
     "RestoreResult",
     "RetryPolicy",
     "ServingMode",
@@ -96,6 +107,10 @@ __all__ = [
     "Unavailable",
     "UpdateResult",
     "VersionConflict",
+    "Watch",
+    "WatchEvent",
+    "WatchEventType",
+    "WatchExpired",
     "WriteOutcomeUnknown",
     "WriteResult",
 ]

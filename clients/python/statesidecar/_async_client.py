@@ -12,11 +12,14 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
 import grpc
 import grpc.aio
 
+from statesidecar import _requests
 from statesidecar._channel import OPTIONS, Connection, resolve_target
 from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
+from statesidecar._outboxes import AsyncOutbox
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session, SessionPlans, States
 from statesidecar._status import error_of_rpc
+from statesidecar._watches import AsyncWatch
 from statesidecar.checkpoints import Checkpoint
 from statesidecar.errors import InvalidRequest, StateSidecarError
 from statesidecar.types import Entry
@@ -83,6 +86,11 @@ class AsyncStateClient:
     update = _awaiting(States.update)
     session = _opening(States.session)
 
+    @property
+    def outbox(self) -> AsyncOutbox:
+        """Messages that were committed with writes: consumers, and dead letters."""
+        return AsyncOutbox(self._calls, self._run, self._borrow, self._give_back)
+
     async def list(
         self,
         namespace: str,
@@ -90,16 +98,23 @@ class AsyncStateClient:
         *,
         keys_only: bool = False,
         page_size: int = 0,
+        max_schema_version: int = 0,
         timeout_s: float | None = None,
     ) -> AsyncIterator[Entry]:
         """Entries whose keys begin with `prefix`, in key order, a page at a time as they are asked for.
 
-        `page_size` 0: the daemon's default. `timeout_s` is the time of each page.
+        `page_size` 0: the daemon's default. `max_schema_version` as in `get`. `timeout_s` is the time of each page.
         """
         token = ""
         while True:
             page = self._calls.list_page(
-                namespace, prefix, token, keys_only=keys_only, page_size=page_size, timeout_s=timeout_s
+                namespace,
+                prefix,
+                token,
+                keys_only=keys_only,
+                page_size=page_size,
+                max_schema_version=max_schema_version,
+                timeout_s=timeout_s,
             )
             entries, token = await self._run(page)
             for entry in entries:
@@ -130,6 +145,36 @@ class AsyncStateClient:
                 yield found
             if not token:
                 return
+
+    def watch(
+        self,
+        namespace: str,
+        *,
+        key: str = "",
+        prefix: str = "",
+        all_keys: bool = False,
+        include_value: bool = False,
+        snapshot: bool = False,
+        resume_token: str = "",
+        max_schema_version: int = 0,
+    ) -> AsyncWatch:
+        """Watches a key, the keys that begin with `prefix`, or `all_keys`: each change once, a key's in version order.
+
+        From now on, or after `resume_token`; with `snapshot`, first what is there. `include_value` brings values. An
+        iterator that goes on by itself over broken streams and restarts. Raises WatchExpired where changes were forgotten
+        meanwhile, unless it was begun with a `snapshot`: then a new one follows an event RESYNC.
+        """
+        request = _requests.watch(
+            namespace,
+            key=key,
+            prefix=prefix,
+            all_keys=all_keys,
+            include_value=include_value,
+            snapshot=snapshot,
+            resume_token=resume_token,
+            max_schema_version=max_schema_version,
+        )
+        return AsyncWatch(self._calls.following(request), self._borrow, self._give_back, self._give_up)
 
     async def close(self) -> None:
         """Closes the connection. Calls in flight fail."""
@@ -186,15 +231,23 @@ class AsyncStateClient:
             connection.answers += 1
             return reply
         finally:
-            connection.in_flight -= 1
-            if connection is not self._connection and connection.in_flight == 0:
-                await connection.channel.close()
+            await self._give_back(connection)
 
     def _failed(self, connection: Connection, answers: int, error: grpc.RpcError) -> StateSidecarError:
         failure = error_of_rpc(error)
-        if connection.failed(failure, answers) and self._connection is connection:
-            self._connection = None
+        if connection.failed(failure, answers):
+            self._give_up(connection)
         return failure
+
+    def _give_up(self, connection: Connection) -> None:
+        """Nothing comes over it any more: the next call makes another."""
+        if self._connection is connection:
+            self._connection = None
+
+    async def _give_back(self, connection: Connection) -> None:
+        connection.in_flight -= 1
+        if connection is not self._connection and connection.in_flight == 0:
+            await connection.channel.close()
 
     def _borrow(self) -> Connection:
         if self._closed:

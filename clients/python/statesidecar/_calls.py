@@ -4,7 +4,8 @@
 `timeout_s` is the time for the call with all its retries, None for the client's own; any call may raise `InvalidRequest`,
 `Unavailable`, `LimitExceeded`, `PermissionDenied`, `DataLoss`, `DeadlineExceeded` and `InternalError`, and any write
 `WriteOutcomeUnknown`. Writes get a `request_id` of their own, the same in all retries, unless one is given; an empty one
-makes a write that is not repeated once it may have landed.
+makes a write that is not repeated once it may have landed. `outbox` are messages that go out if, and only if, the write
+took effect: committed with it, delivered at least once, in version order per key.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from statesidecar.operations import (
     TransactResult,
     UpdateOp,
 )
+from statesidecar.outbox import OutboxMessage
 from statesidecar.types import (
     Consistency,
     DeletePrefixResult,
@@ -55,23 +57,29 @@ class Calls(Sender):
         *,
         consistency: Consistency = Consistency.CACHED,
         min_version: int | None = None,
+        max_schema_version: int = 0,
         timeout_s: float | None = None,
     ) -> Plan[GetResult]:
         """Reads a key. A miss is an ordinary answer.
 
         A CACHED read is no older than `min_version`; None: than the newest version of the key that this client has seen.
+        The value is brought to `max_schema_version`, or is in an older schema; 0: in whichever. Raises FailedPrecondition
+        (SCHEMA_TOO_NEW) if it can't be.
         """
         deadline = self._deadline(timeout_s)
         floor = self._floor(namespace, key, consistency) if min_version is None else min_version
         try:
-            reply = yield from self._send("Get", _requests.get(namespace, key, consistency, floor), deadline)
+            reply = yield from self._send(
+                "Get", _requests.get(namespace, key, consistency, floor, max_schema_version), deadline
+            )
         except FailedPrecondition as error:
             if error.reason != errors.EPOCH_CHANGED:
                 raise
             self.floors.forget(namespace, key)
             if min_version is not None:
                 raise
-            reply = yield from self._send("Get", _requests.get(namespace, key, consistency, 0), deadline)
+            request = _requests.get(namespace, key, consistency, 0, max_schema_version)
+            reply = yield from self._send("Get", request, deadline)
         result = _replies.get(reply)
         self.floors.observe(namespace, key, result.version)
         return result
@@ -82,6 +90,7 @@ class Calls(Sender):
         keys: Iterable[str],
         *,
         consistency: Consistency = Consistency.CACHED,
+        max_schema_version: int = 0,
         timeout_s: float | None = None,
     ) -> Plan[list[GetResult]]:
         """Reads up to 1000 keys, each as `get` would, in their order; not a snapshot."""
@@ -89,25 +98,40 @@ class Calls(Sender):
         names = list(keys)
         floors = [self._floor(namespace, key, consistency) for key in names]
         try:
-            request = _requests.batch_get(namespace, names, consistency, floors if any(floors) else [])
+            known = floors if any(floors) else []
+            request = _requests.batch_get(namespace, names, consistency, known, max_schema_version)
             reply = yield from self._send("BatchGet", request, deadline)
         except FailedPrecondition as error:
             if error.reason != errors.EPOCH_CHANGED:
                 raise
             for key in names:
                 self.floors.forget(namespace, key)
-            reply = yield from self._send("BatchGet", _requests.batch_get(namespace, names, consistency, []), deadline)
+            request = _requests.batch_get(namespace, names, consistency, [], max_schema_version)
+            reply = yield from self._send("BatchGet", request, deadline)
         results = _replies.batch_get(reply)
         for key, result in zip(names, results, strict=True):
             self.floors.observe(namespace, key, result.version)
         return results
 
     def list_page(
-        self, namespace: str, prefix: str, page_token: str, *, keys_only: bool, page_size: int, timeout_s: float | None
+        self,
+        namespace: str,
+        prefix: str,
+        page_token: str,
+        *,
+        keys_only: bool,
+        page_size: int,
+        max_schema_version: int,
+        timeout_s: float | None,
     ) -> Plan[tuple[list[Entry], str]]:
         """One page of `list`, and the token of the next; empty: there is none."""
         request = pb.ListRequest(
-            namespace=namespace, key_prefix=prefix, page_size=page_size, page_token=page_token, keys_only=keys_only
+            namespace=namespace,
+            key_prefix=prefix,
+            page_size=page_size,
+            page_token=page_token,
+            keys_only=keys_only,
+            max_schema_version=max_schema_version,
         )
         reply = yield from self._send("List", request, self._deadline(timeout_s))
         return [_replies.entry(entry) for entry in reply.entries], reply.next_page_token
@@ -122,11 +146,12 @@ class Calls(Sender):
         schema_version: int = 0,
         labels: Mapping[str, str] | None = None,
         ttl: Ttl | None = None,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[WriteResult]:
         """Writes a key, whatever was there. `ttl` None: the namespace's."""
-        op = SetOp(key, value, content_type, schema_version, labels, ttl)
+        op = SetOp(key, value, content_type, schema_version, labels, ttl, outbox)
         name = given_or_new(request_id)
         reply = yield from self._write("Set", _requests.set(namespace, op, name), timeout_s)
         self.floors.observe(namespace, key, reply.version)
@@ -143,11 +168,12 @@ class Calls(Sender):
         schema_version: int = 0,
         labels: Mapping[str, str] | None = None,
         ttl: Ttl | None = None,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[WriteResult]:
         """Writes a key if its version is the expected one; 0: if it does not exist. Raises VersionConflict if not."""
-        op = CasOp(key, value, expected_version, content_type, schema_version, labels, ttl)
+        op = CasOp(key, value, expected_version, content_type, schema_version, labels, ttl, outbox)
         name = given_or_new(request_id)
         reply = yield from self._write("CAS", _requests.cas(namespace, op, name), timeout_s)
         self.floors.observe(namespace, key, reply.version)
@@ -159,11 +185,12 @@ class Calls(Sender):
         key: str,
         *,
         expected_version: int | None = None,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[DeleteResult]:
         """Deletes a key; of an absent one that is no error, unless a version was expected (VersionConflict)."""
-        request = _requests.delete(namespace, DeleteOp(key, expected_version), given_or_new(request_id))
+        request = _requests.delete(namespace, DeleteOp(key, expected_version, outbox), given_or_new(request_id))
         reply = yield from self._write("Delete", request, timeout_s)
         self.floors.observe(namespace, key, reply.version)
         return _replies.deleted(reply)
@@ -199,6 +226,8 @@ class Calls(Sender):
         create: bool = True,
         ttl: Ttl | None = None,
         return_value: bool = True,
+        schema_version: int = 0,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[UpdateResult]:
@@ -206,7 +235,7 @@ class Calls(Sender):
 
         Raises FailedPrecondition if the value is not JSON, or the key is absent and not to be created.
         """
-        op = MergePatchOp(key, patch, create, ttl, return_value)
+        op = MergePatchOp(key, patch, create, ttl, return_value, outbox, schema_version)
         return (yield from self._update(namespace, op, request_id, timeout_s))
 
     def append(
@@ -219,6 +248,8 @@ class Calls(Sender):
         create: bool = True,
         ttl: Ttl | None = None,
         return_value: bool = True,
+        schema_version: int = 0,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[UpdateResult]:
@@ -226,7 +257,7 @@ class Calls(Sender):
 
         Raises FailedPrecondition if the value is no array, or the key is absent and not to be created.
         """
-        op = AppendOp(key, items, max_items, create, ttl, return_value)
+        op = AppendOp(key, items, max_items, create, ttl, return_value, outbox, schema_version)
         return (yield from self._update(namespace, op, request_id, timeout_s))
 
     def increment(
@@ -239,6 +270,8 @@ class Calls(Sender):
         maximum: int | None = None,
         create: bool = True,
         ttl: Ttl | None = None,
+        schema_version: int = 0,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[UpdateResult]:
@@ -247,7 +280,7 @@ class Calls(Sender):
         Raises FailedPrecondition if it would leave its bounds, the value is no counter, or the key is absent and not to be
         created.
         """
-        op = IncrementOp(key, delta, minimum, maximum, create, ttl)
+        op = IncrementOp(key, delta, minimum, maximum, create, ttl, True, outbox, schema_version)
         return (yield from self._update(namespace, op, request_id, timeout_s))
 
     def transact(
@@ -255,15 +288,18 @@ class Calls(Sender):
         namespace: str,
         operations: Iterable[Operation],
         *,
+        outbox: Sequence[OutboxMessage] = (),
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan[TransactResult]:
         """Commits operations on up to 100 different keys: all or nothing, under one version.
 
+        `outbox` are messages of the whole; those of an operation are its own.
+
         Raises what the first operation that failed would; `metadata["operation"]` is its index.
         """
         ops = list(operations)
-        request = _requests.transact(namespace, ops, given_or_new(request_id))
+        request = _requests.transact(namespace, ops, outbox, given_or_new(request_id))
         reply = yield from self._write("Transact", request, timeout_s)
         result = _replies.transacted(reply)
         for op, done in zip(ops, result.results, strict=True):

@@ -9,6 +9,7 @@ import grpc
 
 from statesidecar.errors import StateSidecarError
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
+from statesidecar.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from statesidecar.v1.state_service_pb2_grpc import StateServiceStub
 
 DEFAULT_TARGET: Final = "127.0.0.1:7420"
@@ -42,9 +43,9 @@ class Connection:
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
-        state, admin = StateServiceStub(channel), AdminServiceStub(channel)
+        state, outbox, admin = StateServiceStub(channel), OutboxServiceStub(channel), AdminServiceStub(channel)
         #: Every RPC by name.
-        self.rpcs: dict[str, Any] = {**vars(state), **vars(admin)}
+        self.rpcs: dict[str, Any] = {**vars(state), **vars(outbox), **vars(admin)}
         self.answers = 0
         self.in_flight = 0
 

@@ -11,11 +11,14 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
 
 import grpc
 
+from statesidecar import _requests
 from statesidecar._channel import OPTIONS, Connection, resolve_target
 from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
+from statesidecar._outboxes import Outbox
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session, SessionPlans, States
 from statesidecar._status import error_of_rpc
+from statesidecar._watches import Watch
 from statesidecar.checkpoints import Checkpoint
 from statesidecar.errors import InvalidRequest, StateSidecarError
 from statesidecar.types import Entry
@@ -80,6 +83,11 @@ class StateClient:
     update = _blocking(States.update)
     session = _opening(States.session)
 
+    @property
+    def outbox(self) -> Outbox:
+        """Messages that were committed with writes: consumers, and dead letters."""
+        return Outbox(self._calls, self._run, self._borrow, self._give_back)
+
     def list(
         self,
         namespace: str,
@@ -87,16 +95,23 @@ class StateClient:
         *,
         keys_only: bool = False,
         page_size: int = 0,
+        max_schema_version: int = 0,
         timeout_s: float | None = None,
     ) -> Iterator[Entry]:
         """Entries whose keys begin with `prefix`, in key order, a page at a time as they are asked for.
 
-        `page_size` 0: the daemon's default. `timeout_s` is the time of each page.
+        `page_size` 0: the daemon's default. `max_schema_version` as in `get`. `timeout_s` is the time of each page.
         """
         token = ""
         while True:
             page = self._calls.list_page(
-                namespace, prefix, token, keys_only=keys_only, page_size=page_size, timeout_s=timeout_s
+                namespace,
+                prefix,
+                token,
+                keys_only=keys_only,
+                page_size=page_size,
+                max_schema_version=max_schema_version,
+                timeout_s=timeout_s,
             )
             entries, token = self._run(page)
             yield from entries
@@ -125,6 +140,36 @@ class StateClient:
             yield from checkpoints
             if not token:
                 return
+
+    def watch(
+        self,
+        namespace: str,
+        *,
+        key: str = "",
+        prefix: str = "",
+        all_keys: bool = False,
+        include_value: bool = False,
+        snapshot: bool = False,
+        resume_token: str = "",
+        max_schema_version: int = 0,
+    ) -> Watch:
+        """Watches a key, the keys that begin with `prefix`, or `all_keys`: each change once, a key's in version order.
+
+        From now on, or after `resume_token`; with `snapshot`, first what is there. `include_value` brings values. An
+        iterator that goes on by itself over broken streams and restarts. Raises WatchExpired where changes were forgotten
+        meanwhile, unless it was begun with a `snapshot`: then a new one follows an event RESYNC.
+        """
+        request = _requests.watch(
+            namespace,
+            key=key,
+            prefix=prefix,
+            all_keys=all_keys,
+            include_value=include_value,
+            snapshot=snapshot,
+            resume_token=resume_token,
+            max_schema_version=max_schema_version,
+        )
+        return Watch(self._calls.following(request), self._borrow, self._give_back, self._give_up)
 
     def close(self) -> None:
         """Closes the connection. Calls in flight fail."""
@@ -195,10 +240,14 @@ class StateClient:
     def _failed(self, connection: Connection, answers: int, error: grpc.RpcError) -> StateSidecarError:
         failure = error_of_rpc(error)
         if connection.failed(failure, answers):
-            with self._lock:
-                if self._connection is connection:
-                    self._connection = None
+            self._give_up(connection)
         return failure
+
+    def _give_up(self, connection: Connection) -> None:
+        """Nothing comes over it any more: the next call makes another."""
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
 
     def _give_back(self, connection: Connection) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from statesidecar.checkpoints import Checkpoint, CheckpointContent, RestoreResult
 from statesidecar.operations import OperationResult, TransactResult
+from statesidecar.outbox import DeadLetter, ReceivedMessage, Settle
 from statesidecar.types import (
     BreakerState,
     DeletePrefixResult,
@@ -26,7 +27,7 @@ from statesidecar.types import (
     UpdateResult,
     WriteResult,
 )
-from statesidecar.v1 import admin_service_pb2, types_pb2
+from statesidecar.v1 import admin_service_pb2, outbox_service_pb2, types_pb2
 from statesidecar.v1 import state_service_pb2 as pb
 
 
@@ -144,6 +145,21 @@ def restored(reply: pb.RestoreResponse) -> RestoreResult:
     )
 
 
+def received(namespace: str, message: outbox_service_pb2.DeliveredMessage, settle: Settle) -> ReceivedMessage:
+    """A message for a consumer."""
+    return ReceivedMessage(**_committed(namespace, message), attempt=message.attempt, settle=settle)
+
+
+def dead_letter(namespace: str, letter: outbox_service_pb2.DeadLetter) -> DeadLetter:
+    """Of `dead_letters`."""
+    return DeadLetter(
+        **_committed(namespace, letter.message),
+        attempts=letter.message.attempt,
+        reason=letter.reason,
+        dead_time=_time(letter, "dead_time"),
+    )
+
+
 def status(reply: admin_service_pb2.GetStatusResponse) -> Status:
     """Of `status`."""
     return Status(
@@ -182,6 +198,20 @@ def _operation(result: pb.TransactResult) -> OperationResult:
             return updated(result.update)
         case _:
             return None
+
+
+def _committed(namespace: str, message: outbox_service_pb2.DeliveredMessage) -> dict[str, Any]:
+    return {
+        "namespace": namespace,
+        "id": message.id,
+        "key": message.key,
+        "version": message.version,
+        "topic": message.message.topic,
+        "payload": message.message.payload,
+        "content_type": message.message.content_type,
+        "attributes": dict(message.message.attributes),
+        "commit_time": _time(message, "commit_time"),
+    }
 
 
 def _tier(tier: admin_service_pb2.TierStatus) -> TierStatus:

@@ -21,8 +21,10 @@ from statesidecar.operations import (
     SetOp,
     UpdateOp,
 )
+from statesidecar.outbox import OutboxMessage
 from statesidecar.types import Consistency, Ttl
 from statesidecar.v1 import state_service_pb2 as pb
+from statesidecar.v1 import types_pb2
 
 JSON_CONTENT_TYPE: Final = "application/json"
 _DURATION_SECONDS_MAX: Final = 315_576_000_000  # of google.protobuf.Duration
@@ -41,13 +43,25 @@ def decode_json(value: bytes) -> Any:
         raise errors.FailedPrecondition(errors.NOT_JSON, f"the stored value is not JSON: {error}") from error
 
 
-def get(namespace: str, key: str, consistency: Consistency, min_version: int) -> pb.GetRequest:
+def get(
+    namespace: str, key: str, consistency: Consistency, min_version: int, max_schema_version: int = 0
+) -> pb.GetRequest:
     """Of `get`."""
-    return pb.GetRequest(namespace=namespace, key=key, consistency=int(consistency), min_version=min_version)  # type: ignore[arg-type]  # the stubs don't take an enum's number
+    return pb.GetRequest(
+        namespace=namespace,
+        key=key,
+        consistency=int(consistency),  # type: ignore[arg-type]  # the stubs don't take an enum's number
+        min_version=min_version,
+        max_schema_version=max_schema_version,
+    )
 
 
 def batch_get(
-    namespace: str, keys: Iterable[str], consistency: Consistency, min_versions: Iterable[int]
+    namespace: str,
+    keys: Iterable[str],
+    consistency: Consistency,
+    min_versions: Iterable[int],
+    max_schema_version: int = 0,
 ) -> pb.BatchGetRequest:
     """Of `batch_get`."""
     return pb.BatchGetRequest(
@@ -55,6 +69,7 @@ def batch_get(
         keys=keys,
         consistency=int(consistency),  # type: ignore[arg-type]  # as above
         min_versions=min_versions,
+        max_schema_version=max_schema_version,
     )
 
 
@@ -73,7 +88,11 @@ def cas(namespace: str, op: CasOp, request_id: str) -> pb.CASRequest:
 def delete(namespace: str, op: DeleteOp, request_id: str) -> pb.DeleteRequest:
     """Of `delete`."""
     return pb.DeleteRequest(
-        namespace=namespace, key=op.key, expected_version=op.expected_version, request_id=request_id
+        namespace=namespace,
+        key=op.key,
+        expected_version=op.expected_version,
+        request_id=request_id,
+        outbox=messages(op.outbox),
     )
 
 
@@ -86,6 +105,8 @@ def update(namespace: str, op: UpdateOp, request_id: str) -> pb.UpdateRequest:
         ttl=duration(op.ttl),
         request_id=request_id,
         return_value=op.return_value,
+        outbox=messages(op.outbox),
+        schema_version=op.schema_version,
     )
     match op:
         case MergePatchOp():
@@ -99,10 +120,39 @@ def update(namespace: str, op: UpdateOp, request_id: str) -> pb.UpdateRequest:
     return request
 
 
-def transact(namespace: str, operations: Iterable[Operation], request_id: str) -> pb.TransactRequest:
+def transact(
+    namespace: str, operations: Iterable[Operation], outbox: Iterable[OutboxMessage], request_id: str
+) -> pb.TransactRequest:
     """Of `transact`. The operations' own namespace and request id stay empty: the request's count."""
     return pb.TransactRequest(
-        namespace=namespace, operations=[_operation(op) for op in operations], request_id=request_id
+        namespace=namespace,
+        operations=[_operation(op) for op in operations],
+        outbox=messages(outbox),
+        request_id=request_id,
+    )
+
+
+def watch(
+    namespace: str,
+    *,
+    key: str,
+    prefix: str,
+    all_keys: bool,
+    include_value: bool,
+    snapshot: bool,
+    resume_token: str,
+    max_schema_version: int,
+) -> pb.WatchRequest:
+    """Of `watch`."""
+    return pb.WatchRequest(
+        namespace=namespace,
+        key=key,
+        key_prefix=prefix,
+        all=all_keys,
+        include_value=include_value,
+        snapshot=snapshot,
+        resume_token=resume_token,
+        max_schema_version=max_schema_version,
     )
 
 
@@ -130,7 +180,21 @@ def _written(op: SetOp | CasOp) -> dict[str, Any]:
         "schema_version": op.schema_version,
         "labels": labels,
         "ttl": duration(op.ttl),
+        "outbox": messages(op.outbox),
     }
+
+
+def messages(outbox: Iterable[OutboxMessage]) -> list[types_pb2.OutboxMessage]:
+    """What a write carries."""
+    return [
+        types_pb2.OutboxMessage(
+            topic=message.topic,
+            payload=message.payload.encode() if isinstance(message.payload, str) else message.payload,
+            content_type=message.content_type,
+            attributes=message.attributes or {},
+        )
+        for message in outbox
+    ]
 
 
 def _operation(op: Operation) -> pb.TransactOperation:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from statesidecar import errors
 from statesidecar._effects import Attempt, Pause, Plan
 from statesidecar._floors import Floors
+from statesidecar._following import Following
 from statesidecar._retry import (
     RetryBudget,
     RetryPolicy,
@@ -42,6 +43,10 @@ class Sender:
         self._clock = clock
         self.random = random
         self.floors = Floors()
+
+    def following(self, request: Any) -> Following:
+        """What a watch remembers between its streams."""
+        return Following(request, self._retry, self.random)
 
     def _floor(self, namespace: str, key: str, consistency: Consistency) -> int:
         return 0 if consistency is Consistency.STRONG else self.floors.get(namespace, key)

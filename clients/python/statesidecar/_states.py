@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from statesidecar import errors
 from statesidecar._calls import Calls
-from statesidecar._checkpoint_calls import CheckpointCalls
 from statesidecar._effects import Invoke, Pause, Plan, T
 from statesidecar._merge import MergeConflict, merge, same
+from statesidecar._outbox_calls import OutboxCalls
 from statesidecar._requests import JSON_CONTENT_TYPE, decode_json, encode_json
 from statesidecar._retry import RetryPolicy, backoff_s
 from statesidecar.errors import (
@@ -20,10 +20,13 @@ from statesidecar.errors import (
     Unavailable,
     VersionConflict,
 )
+from statesidecar.outbox import OutboxMessage
 from statesidecar.types import Consistency, Durability, GetResult, ServingMode, StateUpdate, Tier, Ttl, WriteResult
 
 OnConflict = Literal["raise", "merge", "last_write_wins"] | Callable[[Any, Any, Any], Any]
 OnOutage = Literal["raise", "continue"]
+#: Messages of a save: given, or made of the state that is saved.
+Messages = Sequence[OutboxMessage] | Callable[[Any], Sequence[OutboxMessage]]
 
 # Between two attempts of a contended compare-and-set: short, because the winner is done already.
 _CONTENTION: Final = RetryPolicy(backoff_initial_s=0.005, backoff_max_s=0.25)
@@ -43,9 +46,11 @@ class Session:
     durability: Durability = Durability.UNSPECIFIED
     #: Whether this session's state was written. An unchanged state is not.
     saved: bool = False
+    #: Messages to commit with the save. A session that has some is saved also if its state is unchanged.
+    outbox: list[OutboxMessage] = field(default_factory=list)
 
 
-class States(CheckpointCalls):
+class States(OutboxCalls):
     """The calls, and those built on them."""
 
     def update(
@@ -57,13 +62,17 @@ class States(CheckpointCalls):
         default: Any = dict,
         attempts_max: int = 100,
         ttl: Ttl | None = None,
+        schema: int = 0,
+        outbox: Messages = (),
         timeout_s: float | None = None,
     ) -> Plan[StateUpdate]:
         """Runs `function` on a JSON state and saves what it made of it, again and again until no other writer was faster.
 
         The function changes the state in place, or returns another; it may run more than once, so it should do nothing
         else. An absent state is `default`: a JSON value, or a function that makes one. A state that is left as it was is
-        not written. `timeout_s` is the time of each load and each save. Raises VersionConflict after `attempts_max` lost
+        not written, and neither are the messages in `outbox`, which a function may make of the state that is saved. `schema`
+        is the one that the function knows: the state is loaded and saved in it; 0: in whichever it is.
+        `timeout_s` is the time of each load and each save. Raises VersionConflict after `attempts_max` lost
         saves, FailedPrecondition (NOT_JSON) if the stored value is no JSON, and Unavailable, before the function runs,
         while the authority is away.
         """
@@ -71,7 +80,9 @@ class States(CheckpointCalls):
         attempt = losses = 0
         while True:
             attempt += 1
-            found = yield from self.get(namespace, key, consistency=consistency, timeout_s=timeout_s)
+            found = yield from self.get(
+                namespace, key, consistency=consistency, max_schema_version=schema, timeout_s=timeout_s
+            )
             if found.mode is ServingMode.PASSTHROUGH:
                 raise _away()
             base = _state_of(found, default)
@@ -83,6 +94,7 @@ class States(CheckpointCalls):
                     return _updated(state, found, None, attempt)
                 consistency = Consistency.STRONG  # That there is nothing to do is true only of the newest state
                 continue
+            messages = (yield Invoke(outbox, (state,))) if callable(outbox) else outbox
             try:
                 written = yield from self.cas(
                     namespace,
@@ -90,7 +102,9 @@ class States(CheckpointCalls):
                     encode_json(state),
                     expected_version=found.version,
                     content_type=JSON_CONTENT_TYPE,
+                    schema_version=schema or _schema_of(found),
                     ttl=ttl,
+                    outbox=messages,
                     timeout_s=timeout_s,
                 )
                 return _updated(state, found, written, attempt)
@@ -111,6 +125,7 @@ class States(CheckpointCalls):
         on_outage: OnOutage = "raise",
         consistency: Consistency = Consistency.CACHED,
         ttl: Ttl | None = None,
+        schema: int = 0,
         timeout_s: float | None = None,
     ) -> SessionPlans:
         """A state for a `with` block: loaded with its version on entry, saved by compare-and-set on a clean exit.
@@ -123,8 +138,9 @@ class States(CheckpointCalls):
         saves by `set`, and so also into the journal of a daemon that buffers (`durability` BUFFERED); a function gets
         (base, mine, theirs), theirs None if the state was deleted, and returns what to save. `on_outage`, when the
         authority is away: "raise" raises Unavailable; "continue" runs the block on the default state with `mode`
-        PASSTHROUGH and saves nothing, and gives up a save that finds the authority away, with `saved` false. `timeout_s`
-        is the time of each load and each save.
+        PASSTHROUGH and saves nothing, and gives up a save that finds the authority away, with `saved` false. `schema` is the
+        one that the block knows: the state is loaded and saved in it, and what newer ones have stays; 0: in whichever it
+        is. `timeout_s` is the time of each load and each save.
         """
         return SessionPlans(
             self,
@@ -135,6 +151,7 @@ class States(CheckpointCalls):
             on_outage=on_outage,
             consistency=consistency,
             ttl=ttl,
+            schema=schema,
             timeout_s=timeout_s,
         )
 
@@ -153,6 +170,7 @@ class SessionPlans:
         on_outage: OnOutage,
         consistency: Consistency,
         ttl: Ttl | None,
+        schema: int,
         timeout_s: float | None,
     ) -> None:
         if not callable(on_conflict) and on_conflict not in {"raise", "merge", "last_write_wins"}:
@@ -167,6 +185,8 @@ class SessionPlans:
         self._on_outage = on_outage
         self._consistency = consistency
         self._ttl = ttl
+        self._schema = schema
+        self._loaded_schema = 0
         self._timeout_s = timeout_s
         self._base: Any = None
         self._session: Session | None = None
@@ -174,6 +194,7 @@ class SessionPlans:
     def load(self) -> Plan[Session]:
         """Begins the session."""
         found = yield from self._load()
+        self._loaded_schema = _schema_of(found)
         self._base = _state_of(found, self._default)
         self._session = Session(state=_state_of(found, self._default), version=found.version, mode=found.mode)
         return self._session
@@ -183,7 +204,7 @@ class SessionPlans:
         session = self._session
         assert session is not None, "a session is saved after it was loaded"
         losses = 0
-        while session.mode is not ServingMode.PASSTHROUGH and not same(session.state, self._base):
+        while session.mode is not ServingMode.PASSTHROUGH and (session.outbox or not same(session.state, self._base)):
             try:
                 written = yield from self._unless_away(session, self._write(session))
             except (VersionConflict, FailedPrecondition) as error:
@@ -203,7 +224,11 @@ class SessionPlans:
     def _load(self) -> Plan[GetResult]:
         try:
             found = yield from self._calls.get(
-                self._namespace, self._session_id, consistency=self._consistency, timeout_s=self._timeout_s
+                self._namespace,
+                self._session_id,
+                consistency=self._consistency,
+                max_schema_version=self._schema,
+                timeout_s=self._timeout_s,
             )
         except (Unavailable, DeadlineExceeded):
             if self._on_outage == "raise":
@@ -218,6 +243,8 @@ class SessionPlans:
     def _write(self, session: Session) -> Plan[WriteResult]:
         args = self._namespace, self._session_id, encode_json(session.state)
         options: dict[str, Any] = {"content_type": JSON_CONTENT_TYPE, "ttl": self._ttl, "timeout_s": self._timeout_s}
+        options["schema_version"] = self._schema or self._loaded_schema
+        options["outbox"] = session.outbox
         if self._on_conflict == "last_write_wins":
             return self._calls.set(*args, **options)
         return self._calls.cas(*args, expected_version=session.version, **options)
@@ -225,11 +252,16 @@ class SessionPlans:
     def _resolve(self, session: Session, lost: StateSidecarError) -> Plan[None]:
         """Makes the other writer's state the base, and both sides' changes the session's."""
         reading = self._calls.get(
-            self._namespace, self._session_id, consistency=Consistency.STRONG, timeout_s=self._timeout_s
+            self._namespace,
+            self._session_id,
+            consistency=Consistency.STRONG,
+            max_schema_version=self._schema,
+            timeout_s=self._timeout_s,
         )
         found = yield from self._unless_away(session, reading)
         if found is None:
             return
+        self._loaded_schema = _schema_of(found)
         mine = decode_json(encode_json(session.state))  # What would be stored: no tuples, no numbers as names
         if callable(self._on_conflict):
             theirs = None if found.entry is None else _state_of(found, None)
@@ -263,6 +295,11 @@ def _state_of(found: GetResult, default: Any) -> Any:
     if found.entry is not None:
         return decode_json(found.entry.value)
     return decode_json(encode_json(default() if callable(default) else default))
+
+
+def _schema_of(found: GetResult) -> int:
+    """The schema that it was loaded in, and is to be saved in."""
+    return 0 if found.entry is None else found.entry.schema_version
 
 
 def _updated(state: Any, found: GetResult, written: WriteResult | None, attempts: int) -> StateUpdate:

@@ -36,7 +36,7 @@ ERROR_CLASSES: Final[dict[tuple[grpc.StatusCode, str], type[StateSidecarError]]]
     (grpc.StatusCode.RESOURCE_EXHAUSTED, ""): errors.LimitExceeded,
     (grpc.StatusCode.FAILED_PRECONDITION, ""): errors.FailedPrecondition,
     (grpc.StatusCode.ABORTED, ""): errors.VersionConflict,
-    (grpc.StatusCode.OUT_OF_RANGE, ""): errors.InvalidRequest,
+    (grpc.StatusCode.OUT_OF_RANGE, ""): errors.WatchExpired,
     (grpc.StatusCode.UNIMPLEMENTED, ""): errors.CapabilityMissing,
     (grpc.StatusCode.INTERNAL, ""): errors.InternalError,
     (grpc.StatusCode.UNAVAILABLE, ""): errors.Unavailable,

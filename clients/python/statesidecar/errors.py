@@ -4,6 +4,7 @@
     ├── InvalidRequest           change the request
     ├── VersionConflict          read again, then decide; carries the current version
     ├── FailedPrecondition       fix something first: schema too new, not a JSON array, no key to update
+    ├── WatchExpired             changes since the resume token are forgotten: watch again, with a snapshot
     ├── NotFound                 a checkpoint that is not there; a miss of get is no error
     ├── Unavailable              retry later; nothing was written; carries retry_after_s
     ├── LimitExceeded            slow down; carries retry_after_s
@@ -88,6 +89,10 @@ class VersionConflict(StateSidecarError):
 
 class FailedPrecondition(StateSidecarError):
     """The system, or the stored value, has to change first."""
+
+
+class WatchExpired(StateSidecarError):
+    """Some of the changes that a watch has not told can't be told any more."""
 
 
 class NotFound(StateSidecarError):

@@ -1,4 +1,8 @@
-"""The operations of a transaction. `set`, `cas` and the others are these, alone."""
+"""The operations of a transaction. `set`, `cas` and the others are these, alone.
+
+`outbox` are messages that go out if the operation changed something. `schema_version` is the schema of a value, or that a
+change is meant for; 0: not said, and of a change the newest that the daemon knows.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from statesidecar.outbox import OutboxMessage
 from statesidecar.types import DeleteResult, Durability, ServingMode, Ttl, UpdateResult, WriteResult
 
 
@@ -19,6 +24,7 @@ class SetOp:
     schema_version: int = 0
     labels: Mapping[str, str] | None = None
     ttl: Ttl | None = None
+    outbox: Sequence[OutboxMessage] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class CasOp:
     schema_version: int = 0
     labels: Mapping[str, str] | None = None
     ttl: Ttl | None = None
+    outbox: Sequence[OutboxMessage] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class DeleteOp:
 
     key: str
     expected_version: int | None = None
+    outbox: Sequence[OutboxMessage] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class MergePatchOp:
     create: bool = True
     ttl: Ttl | None = None
     return_value: bool = True
+    outbox: Sequence[OutboxMessage] = ()
+    schema_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,8 @@ class AppendOp:
     create: bool = True
     ttl: Ttl | None = None
     return_value: bool = True
+    outbox: Sequence[OutboxMessage] = ()
+    schema_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,8 @@ class IncrementOp:
     create: bool = True
     ttl: Ttl | None = None
     return_value: bool = True
+    outbox: Sequence[OutboxMessage] = ()
+    schema_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ contents that are there, the cold tier.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sidecar.core.checkpoints import Record
-from sidecar.core.errors import InvalidRequest
+from sidecar.core.entry import Entry
+from sidecar.core.errors import FailedPrecondition, InvalidRequest
 from sidecar.core.limits import (
     Limits,
     check_key,
@@ -29,7 +31,8 @@ from sidecar.engine.checkpoints.removing import remove
 from sidecar.engine.checkpoints.replies import CheckpointPage, Restored, Snapshot
 from sidecar.engine.checkpoints.restoring import Wanted, restore
 from sidecar.engine.checkpoints.taking import Asked, take
-from sidecar.engine.namespaces import Namespaces
+from sidecar.engine.namespaces import Namespace, Namespaces
+from sidecar.engine.schemas.views import Views
 from sidecar.engine.writes import Writes
 from sidecar.tiers.placement import Placement
 
@@ -39,10 +42,11 @@ LABEL_BYTES_MAX = 256
 class Checkpoints:
     """The engine's side of checkpoints. Empty texts are those that were not given."""
 
-    def __init__(self, namespaces: Namespaces, limits: Limits, writes: Writes) -> None:
+    def __init__(self, namespaces: Namespaces, limits: Limits, writes: Writes, views: Views) -> None:
         self._namespaces = namespaces
         self._limits = limits
         self._writes = writes
+        self._views = views
         self._homes: dict[Placement, Home] = {}
 
     async def take(
@@ -72,8 +76,9 @@ class Checkpoints:
 
     async def get(self, namespace: str, checkpoint_id: str, *, deadline: float | None = None) -> Snapshot:
         """A checkpoint with its entries as they were. Raises CheckpointNotFound, DataLoss, Unavailable, DeadlineExceeded."""
-        home = self.home(self._namespaces.of(namespace).authority())
-        return await read(home, namespace, checkpoint_id, deadline=deadline)
+        space = self._namespaces.of(namespace)
+        snapshot = await read(self.home(space.authority()), namespace, checkpoint_id, deadline=deadline)
+        return replace(snapshot, entries=await self._shown(space, snapshot.entries))
 
     async def list(
         self,
@@ -131,7 +136,8 @@ class Checkpoints:
             check_request_id(request.request_id, self._limits)
         home = self.home(space.authority())
         wanted = Wanted(checkpoint_id, scope, expected_version)
-        return await restore(home, space, self._writes, wanted, request=request, deadline=deadline)
+        restored = await restore(home, space, self._writes, wanted, request=request, deadline=deadline)
+        return replace(restored, entries=await self._shown(space, restored.entries))
 
     # ---- for jobs
 
@@ -147,6 +153,18 @@ class Checkpoints:
         return self._namespaces.of(namespace).policy.checkpoint
 
     # ----
+
+    async def _shown(self, space: Namespace, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """In the newest schema that we know. One that a step fails on is given as it was kept: it is what there is."""
+        if space.schemas is None:
+            return entries
+        shown: list[Entry] = []
+        for entry in entries:
+            try:
+                shown.append(await self._views.shown(space, entry, 0))
+            except FailedPrecondition:
+                shown.append(entry)
+        return tuple(shown)
 
     def _scope(self, namespace: str, key: str, key_prefix: str) -> Scope:
         if bool(key) == bool(key_prefix):

@@ -36,13 +36,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A restore that is under way."""
+    """A restore that is under way; `schemas`: its namespace has some."""
 
     home: Home
     writes: Writes
     snapshot: Snapshot
     request: WriteId | None
     deadline: float | None
+    schemas: bool
 
     async def write(self, operations: tuple[Operation, ...], *, tentative: bool) -> Written:
         """Commit, as any write is."""
@@ -65,7 +66,7 @@ async def restore(
     """Do it. A request id that was used answers what it did, of the same checkpoint."""
     checkpoint = await _chosen(home, space.name, wanted, request, deadline)
     snapshot = await read(home, space.name, checkpoint, deadline=deadline)
-    work = _Work(home, writes, snapshot, request, deadline)
+    work = _Work(home, writes, snapshot, request, deadline, schemas=space.schemas is not None)
     if snapshot.record.key is not None:
         written = await _restore_key(work, wanted.expected_version)
     elif wanted.expected_version is not None:
@@ -113,7 +114,8 @@ async def _restore_key(work: _Work, expected_version: int | None) -> Written:
     record, [entry] = work.snapshot.record, work.snapshot.entries
     [now] = await work.home.placement.rows(record.namespace, [entry.key])
     point = restore_point(work.home.ledger.now(), 0 if now is None else now.version)
-    put = _put(entry, restored_mark(record.checkpoint_id, point), expected_version=expected_version)
+    mark = restored_mark(record.checkpoint_id, point)
+    put = _put(entry, mark, schemas=work.schemas, expected_version=expected_version)
     return await work.write((put,), tentative=False)
 
 
@@ -126,7 +128,7 @@ async def _restore_prefix(work: _Work) -> Written:
         present = await _present(home, record.namespace, record.key_prefix or "", work.deadline)
         point = restore_point(home.ledger.now(), max(present.values(), default=0))
         mark = restored_mark(record.checkpoint_id, point)
-        operations: list[Operation] = [_put(entry, mark) for entry in snapshot.entries]
+        operations: list[Operation] = [_put(entry, mark, schemas=work.schemas) for entry in snapshot.entries]
         operations += [Remove(key=key, expected_version=version) for key, version in present.items() if key not in kept]
         _check_count(home, operations)
         try:
@@ -137,9 +139,10 @@ async def _restore_prefix(work: _Work) -> Written:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _put(entry: Entry, mark: str, *, expected_version: int | None = None) -> Put:
+def _put(entry: Entry, mark: str, *, schemas: bool, expected_version: int | None = None) -> Put:
     # A label that tells when a buffered write was made would make the restored value look as old as that.
-    labels = {name: text for name, text in entry.labels.items() if name != HLC_LABEL}
+    labels = {name: text for name, text in marks.callers_labels(entry.labels).items() if name != HLC_LABEL}
+    beyond = entry.labels.get(marks.SCHEMA, "")
     return Put(
         key=entry.key,
         value=entry.value,
@@ -148,7 +151,8 @@ def _put(entry: Entry, mark: str, *, expected_version: int | None = None) -> Put
         labels=labels,
         ttl_ms=entry.ttl_ms,
         expected_version=expected_version,
-        marks={marks.RESTORED: mark},
+        # Given, the mark SCHEMA says that this is a row as it was stored, and not what somebody writes in a schema.
+        marks={marks.RESTORED: mark} | ({marks.SCHEMA: beyond} if schemas or beyond else {}),
     )
 
 

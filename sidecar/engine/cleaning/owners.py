@@ -51,12 +51,13 @@ class Owner:
 class Turn:
     """A job that is ours, as far as we know. `renew`, `finish` and `release` raise VersionConflict if it was lost."""
 
-    def __init__(self, ledger: Ledger, job: str, owner: Owner, version: int) -> None:
+    def __init__(self, ledger: Ledger, job: str, owner: Owner, version: int, lease_ms: int = LEASE_MS) -> None:
         self.owner = owner
         self.cursor = owner.cursor
         self._ledger = ledger
         self._key = owner_key(job)
         self._version = version
+        self._lease_ms = lease_ms
 
     @property
     def fence(self) -> Check:
@@ -66,7 +67,7 @@ class Turn:
     @property
     def worn(self) -> bool:
         """Whether a third of the lease is gone, or more."""
-        return self.owner.until - self._ledger.now() < LEASE_MS * 2 // 3
+        return self.owner.until - self._ledger.now() < self._lease_ms * 2 // 3
 
     def lost_by(self, conflict: VersionConflict) -> bool:
         """Whether a conflict says that the job is another's now."""
@@ -74,7 +75,7 @@ class Turn:
 
     async def renew(self, cursor: str) -> None:
         """Ours for another lease, with the pass at `cursor`."""
-        await self._store(replace(self.owner, until=self._ledger.now() + LEASE_MS, cursor=cursor))
+        await self._store(replace(self.owner, until=self._ledger.now() + self._lease_ms, cursor=cursor))
 
     async def finish(self) -> None:
         """The pass is at its end, and the job is free."""
@@ -108,15 +109,15 @@ class Claim:
         """Whether a whole pass ended less than an interval ago."""
         return not self.owner.cursor and 0 <= self._ledger.now() - self.owner.pass_time < interval_ms
 
-    async def take(self, name: str) -> Turn | None:
-        """Take the job over as `name`; None: another was faster."""
-        owner = replace(self.owner, owner=name, until=self._ledger.now() + LEASE_MS)
+    async def take(self, name: str, lease_ms: int = LEASE_MS) -> Turn | None:
+        """Take the job over as `name`; None: another was faster. `lease_ms`: at most `LEASE_MS`."""
+        owner = replace(self.owner, owner=name, until=self._ledger.now() + lease_ms)
         put = Put(key=owner_key(self._job), value=owner.encode(), expected_version=self._version)
         try:
             outcome = await self._ledger.commit([put])
         except VersionConflict:
             return None
-        return Turn(self._ledger, self._job, owner, outcome.version)
+        return Turn(self._ledger, self._job, owner, outcome.version, lease_ms)
 
 
 async def look(ledger: Ledger, job: str) -> Claim:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from sidecar.core.errors import LimitExceeded, OutcomeUnknown, SidecarError, Unsupported
 from sidecar.core.operations import Write
 from sidecar.core.store import Outcome
-from sidecar.stores.dynamodb.errors import twin
+from sidecar.stores.dynamodb.errors import too_many, twin
 from sidecar.stores.dynamodb.group import Alone, Group
 from sidecar.stores.dynamodb.parts import Parts
 from sidecar.stores.dynamodb.plan import Answer, Where, size_of
 from sidecar.stores.dynamodb.transactions import ACTIONS_MAX
 
 OPERATIONS_MAX = ACTIONS_MAX - 2
-"""Of a write: a change item and a request id go with it."""
+"""Of a write, its messages among them: a change item and a request id go with it."""
 CHECKPOINT_ROWS = 4
 """What an automatic checkpoint adds to an operation."""
 GROUPS_MAX = 8
@@ -64,6 +64,10 @@ class Committer:
                 f"{len(write.operations)} operations in one transaction: DynamoDB takes at most {OPERATIONS_MAX}",
                 metadata={"operation": "Transact", "operations_max": str(OPERATIONS_MAX)},
             )
+        certain = len(write.operations) + len(write.outbox)
+        if certain > OPERATIONS_MAX:
+            made = f"{len(write.operations)} operations with {len(write.outbox)} messages make {certain} items"
+            raise too_many(f"{made}, DynamoDB takes at most {OPERATIONS_MAX} in a transaction")
         size = size_of(write)
         if self._accepted >= self._queue_max or (self._accepted and self._bytes + size > QUEUE_BYTES_MAX):
             raise LimitExceeded(f"{self._accepted} writes are waiting for DynamoDB; nothing was written")
@@ -74,7 +78,9 @@ class Committer:
             write,
             loop.create_future(),
             frozenset((write.scope(operation), operation.key) for operation in write.operations),
-            len(write.operations) * (1 + bool(write.checkpoint_every) * CHECKPOINT_ROWS) + (write.request is not None),
+            certain
+            + bool(write.checkpoint_every) * len(write.operations) * CHECKPOINT_ROWS
+            + (write.request is not None),
             size,
         )
         self._waiting.append(work)
@@ -99,7 +105,8 @@ class Committer:
         size, actions = 0, 1
         for _ in range(min(len(self._waiting), LOOK_AHEAD)):
             work = self._waiting.popleft()
-            fits = actions + work.actions <= ACTIONS_MAX and (not group or size + work.size <= GROUP_BYTES_MAX)
+            # What one write may need at most, it seldom does: alone, it is told what it really needs if that is too much.
+            fits = not group or (actions + work.actions <= ACTIONS_MAX and size + work.size <= GROUP_BYTES_MAX)
             if fits and work.keys.isdisjoint(blocked):
                 group.append(work)
                 size += work.size

@@ -223,6 +223,11 @@ def too_large(message: str, *, field: str = "value") -> InvalidRequest:
     return InvalidRequest(message, reason="VALUE_TOO_LARGE", field=field)
 
 
+def too_many(message: str) -> InvalidRequest:
+    """A write of more items than a transaction takes; nothing was written."""
+    return InvalidRequest(message, reason="TOO_MANY_OPERATIONS", field="operations")
+
+
 E = TypeVar("E", bound=Exception)
 
 

@@ -63,12 +63,15 @@ class Feed:
         """Rows after a cursor. Raises SidecarError."""
         meta = await self._table.meta()
         if after is None:
-            return ChangePage(changes=(), cursor=(await self._settle(meta, fencing=False)).cursor(meta.epoch))
+            settled = await self._settle(meta, fencing=False)
+            newest = _Place(meta.sequence + 1).cursor(meta.epoch)
+            return ChangePage(changes=(), cursor=settled.cursor(meta.epoch), ahead=newest)
         place = _Place((after & (1 << _EPOCH_SHIFT) - 1) >> _ROW_BITS, after & _ROW_MASK)
         gap = not (after >> _EPOCH_SHIFT == meta.epoch and meta.change_floor < place.sequence <= meta.sequence + 1)
         if gap:
             place = _Place(meta.change_floor + 1)
         rows: list[ChangeRow] = []
+        cursors: list[int] = []
         async for sequence, found in self._items(place.sequence, min(meta.sequence, place.sequence + WALK_MAX)):
             item = found or await self._overdue(sequence)
             if item is None:
@@ -76,13 +79,17 @@ class Feed:
             fresh = _rows(item)[place.told :]
             taken = fresh[: limit - len(rows)]
             rows += taken
+            told = [_Place(sequence, place.told + count + 1) for count in range(len(taken))]
+            if len(taken) == len(fresh) and told:
+                told[-1] = _Place(_after(item, sequence))
+            cursors += [one.cursor(meta.epoch) for one in told]
             if len(taken) < len(fresh):
                 place = _Place(sequence, place.told + len(taken))
                 break
             place = _Place(_after(item, sequence))
             if len(rows) == limit:
                 break
-        return ChangePage(changes=tuple(rows), cursor=place.cursor(meta.epoch), gap=gap)
+        return ChangePage(changes=tuple(rows), cursor=place.cursor(meta.epoch), gap=gap, cursors=tuple(cursors))
 
     async def horizon(self) -> int:
         """The version up to which nothing can land any more. Raises SidecarError."""

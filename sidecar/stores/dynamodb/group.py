@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sidecar.core.errors import InvalidRequest
 from sidecar.core.operations import Write
-from sidecar.stores.dynamodb.errors import contended, too_large
+from sidecar.stores.dynamodb.errors import contended, too_large, too_many
 from sidecar.stores.dynamodb.items import at
 from sidecar.stores.dynamodb.loading import load
 from sidecar.stores.dynamodb.parts import Parts
@@ -72,7 +72,10 @@ class Group:
         if len(actions) >= ACTIONS_MAX:
             if len(writes) > 1:
                 raise Alone
-            raise too_large("the operations write too many large values at once", field="operations")
+            if len(actions) - len(plan.outsourced) < ACTIONS_MAX:
+                raise too_large("the operations write too many large values at once", field="operations")
+            made = f"the operations, their messages and checkpoints make {len(actions)} items"
+            raise too_many(f"{made}, DynamoDB takes at most {ACTIONS_MAX - 1} in a transaction")
         await parts.payloads.store(plan.outsourced)
         end = await parts.transactions.run(actions, change)
         if end in (End.LANDED, End.FENCED):

@@ -7,7 +7,7 @@ Every item has `p`, the partition, and `k`, the place in it:
 | a key | `entry#NAMESPACE` | the key's bytes, whose order is the listing's | `h` header, `b` value, `d` digest |
 | a large value | `payload#ID`, `part#ID#N` | `-` | see payloads.py; the key's item names it in `y` |
 | a request id | `request#NAMESPACE` | the id's bytes | `f` fingerprint, `o` outcome, `r` returned values, `d` digest |
-| a change | `change#SEQUENCE` | `-` | `c` what changed, `n` how many ids it stands for, `t` commit time |
+| a change | `change#SEQUENCE` | `-` | `c` what changed, `n` how many ids it stands for, `t` commit time; `l` where it tells nothing |
 | the store itself | `meta` | `-` | see table.py |
 
 What the sweep has to find has `q` and `t`, by which the index is ordered: the end of an entry, the time of a deletion or

@@ -19,6 +19,7 @@ from sidecar.stores.dynamodb.errors import too_large
 from sidecar.stores.dynamodb.items import ITEM_BYTES_MAX, At, Item, Names
 from sidecar.stores.dynamodb.payloads import INLINE_BYTES_MAX, Outsourced, must_be_there, payload_for
 from sidecar.stores.dynamodb.transactions import Action
+from sidecar.stores.weights import messages_weight
 
 VALUE_BYTES_MAX = 16 << 20
 """What a value may be that is stored in parts: each is a call, and a write of more would not end in time."""
@@ -75,7 +76,8 @@ class Plan:
         self._moment = moment
         self._versions = list(versions)
         self._states: dict[Where, Copy | None] = {}
-        self._dirty: dict[Where, Item] = {}
+        self._dirty: dict[Where, Item | None] = {}
+        """What the keys' items become; None: they go."""
         self._outsourced: dict[Where, Outsourced] = {}
         self._checked: dict[Where, None] = {}
         self._recorded: dict[Where, tuple[WriteId, Outcome | Decision]] = {}
@@ -91,7 +93,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """Of all items."""
-        return sum(map(items.size_of, [*self._dirty.values(), *self._records.values()]))
+        return sum(items.size_of(item) for item in [*self._dirty.values(), *self._records.values()] if item is not None)
 
     @property
     def outsourced(self) -> list[Outsourced]:
@@ -101,7 +103,7 @@ class Plan:
     def actions(self) -> list[Action]:
         """The actions of the transaction, without its change item."""
         loaded = self._loaded.entry
-        puts = [{"Put": {"Item": item, **items.unchanged(loaded(where))}} for where, item in self._dirty.items()]
+        puts = [self._action(where, item) for where, item in self._dirty.items()]
         checks = [
             {"ConditionCheck": {"Key": self._names.entry(*where), **items.unchanged(loaded(where))}}
             for where in self._checked
@@ -110,6 +112,14 @@ class Plan:
         parts = [must_be_there(self._names, one.payload) for one in self._outsourced.values()]
         ids = [{"Put": {"Item": item, **requests.unchanged(None)}} for item in self._records.values()]
         return puts + checks + parts + ids
+
+    def _action(self, where: Where, item: Item | None) -> Action:
+        loaded = self._loaded.entry(where)
+        if item is not None:
+            return {"Put": {"Item": item, **items.unchanged(loaded)}}
+        # What was put by one write and forgotten by a later one was never there, if it still is not.
+        kind = "ConditionCheck" if loaded is None else "Delete"
+        return {kind: {"Key": self._names.entry(*where), **items.unchanged(loaded)}}
 
     def _answer(self, write: Write) -> Answer:
         if write.deadline is not None and self._moment.monotonic >= write.deadline:
@@ -159,13 +169,22 @@ class Plan:
         self._outsourced |= changed.outsourced
         for copy in stored:
             self._states[copy.namespace, copy.key] = copy
+        for key in decided.forgotten:
+            self._forget((write.namespace, key))
         for copy in decided.copies:
             kind = ChangeKind.PUT if type(copy) is Entry else ChangeKind.DELETE
             self.changes.append(ChangeRow(namespace=write.namespace, key=copy.key, version=version, kind=kind))
-        if len(write.operations) > 1 or write.request is not None:
+        if len(write.operations) > 1 or write.request is not None or decided.messages:
             # All that it was decided by holds in one moment: that of the transaction.
             self._checked |= dict.fromkeys((write.scope(operation), operation.key) for operation in write.operations)
         return outcome
+
+    def _forget(self, where: Where) -> None:
+        if self._states[where] is None:
+            return
+        self._states[where] = self._dirty[where] = None
+        # Parts that were stored for it before are left to the upkeep, as those of a key that was deleted are.
+        self._outsourced.pop(where, None)
 
     def _record(self, write: Write, recorded: Outcome | Decision) -> None:
         if write.request is None:
@@ -233,4 +252,5 @@ def wanted(names: Names, writes: Sequence[Write]) -> tuple[list[Item], list[Item
 
 def size_of(write: Write) -> int:
     """Bytes that a write holds while it waits; a change in place counts for what its value may be."""
-    return sum(512 + len(getattr(operation, "value", b"")) for operation in write.operations)
+    values = sum(512 + len(getattr(operation, "value", b"")) for operation in write.operations)
+    return values + messages_weight(write)

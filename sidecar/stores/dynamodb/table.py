@@ -15,8 +15,9 @@ from typing import Any
 import sidecar
 from sidecar.core.errors import SidecarError, StoreUnavailable, store_corrupt
 from sidecar.core.ports import Clock
+from sidecar.stores.counting import begin_of
 from sidecar.stores.dynamodb.client import Client, Reply
-from sidecar.stores.dynamodb.errors import CONDITION_FAILED, TABLE_EXISTS, TABLE_MISSING, CallFailed
+from sidecar.stores.dynamodb.errors import CONDITION_FAILED, TABLE_EXISTS, TABLE_MISSING, CallFailed, twin
 from sidecar.stores.dynamodb.items import Item, Names
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,10 @@ class Table:
         """As it is now. Raises SidecarError."""
         reply = await self._client.ask("get_item", TableName=self._table, Key=self._names.meta(), ConsistentRead=True)
         if "Item" not in reply:
-            raise StoreUnavailable("the store's own item is gone from the table")
+            # Another table under the same name: until it is prepared, which the next call does, nothing in it is of use.
+            gone = StoreUnavailable("the store's own item is gone from the table; it is made again")
+            self._client.failure = CallFailed(gone, TABLE_MISSING)
+            raise twin(gone)
         return _meta(reply["Item"])
 
     async def change(self, update: str, condition: str, **values: int | str) -> bool:
@@ -122,8 +126,10 @@ class Table:
         return item
 
     async def _make(self, table_id: str) -> None:
-        numbers = ("epoch", "sequence_number", "change_floor", "swept", "generation")
-        item = self._names.meta() | {name: {"N": "0"} for name in numbers}
+        item = self._names.meta() | {name: {"N": "0"} for name in ("epoch", "generation")}
+        # A table under this name that was deleted has handed out versions and cursors, which must not be met again.
+        begin = str(begin_of(self._clock.now()))
+        item |= {name: {"N": begin} for name in ("sequence_number", "change_floor", "swept")}
         item |= {"schema_version": {"N": str(SCHEMA_VERSION)}, "release": {"S": sidecar.__version__}}
         item |= {"table_id": {"S": table_id}, "cache_identity": {"S": ""}}
         try:

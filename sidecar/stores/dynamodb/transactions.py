@@ -48,10 +48,10 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a transaction tells readers of changes: rows in order, under a block of sequences. No rows: a void."""
+    """What a transaction tells readers of changes: rows in order, under a block of sequences. None: it is a void."""
 
     block: Block
-    rows: tuple[ChangeRow, ...] = ()
+    rows: tuple[ChangeRow, ...] | None = None
 
 
 class Transactions:
@@ -114,17 +114,19 @@ class Transactions:
             found = await self.fence(change.block, through_gate=True)
         except CallFailed as exc:
             raise failed.write_error() from exc
-        if found is not None and rows_of(found):
+        if found is not None and (rows_of(found) or "l" in found):
             return End.LANDED
         raise twin(failed.error) from failed
 
     def _put_change(self, change: Change) -> dict[str, Any]:
-        rows = [[row.namespace, row.key, row.version, row.kind.value] for row in change.rows]
+        rows = [[row.namespace, row.key, row.version, row.kind.value] for row in change.rows or ()]
         item = self._names.change(change.block.first) | {
             "c": {"S": json.dumps(rows, ensure_ascii=False, separators=(",", ":"))},
             "n": {"N": str(change.block.count)},
             "t": {"N": str(self._clock.now())},
         }
+        if change.rows == ():
+            item |= {"l": {"S": "landed"}}  # it told nothing, and is no void: its messages are there
         return {"Item": item, "ConditionExpression": "attribute_not_exists(p)"}
 
 

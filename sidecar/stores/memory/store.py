@@ -216,9 +216,12 @@ class MemoryStore:
         if after is None:
             return ChangePage(changes=(), cursor=self._change_count)
         oldest = self._change_count - len(self._changes)
-        skip = max(after - oldest, 0)
-        rows = tuple(islice(self._changes, skip, skip + limit))
-        return ChangePage(changes=rows, cursor=max(after, oldest) + len(rows), gap=after < oldest)
+        # A cursor beyond the newest row is of another process, which is gone.
+        gap = not oldest <= after <= self._change_count
+        begin = oldest if gap else after
+        rows = tuple(islice(self._changes, begin - oldest, begin - oldest + limit))
+        end = begin + len(rows)
+        return ChangePage(changes=rows, cursor=end, gap=gap, cursors=tuple(range(begin + 1, end + 1)))
 
     async def sweep(self, order: SweepOrder) -> Swept:
         """Clean what has ended."""

@@ -54,6 +54,13 @@ class Connector:
         self._failure = None
         return session
 
+    async def connect_aside(self) -> Session:
+        """A session for what nobody waits for: that it failed says nothing to those who do. Raises SidecarError."""
+        if self.failing:
+            assert self._failure is not None
+            raise again(self._failure)
+        return await self._connect()
+
     @property
     def failing(self) -> bool:
         """Whether connecting failed just now."""
@@ -109,6 +116,7 @@ class Connector:
         except BaseException:
             session.close()
             raise
+        session.direct = is_direct
         session.prepares = self._prepares and is_direct
         return session
 

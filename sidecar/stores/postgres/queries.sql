@@ -231,6 +231,13 @@ RETURNING generation;
 -- cache --
 SELECT generation FROM state_sidecar.meta WHERE cache_identity = $1 AND generation > 0;
 
+-- listen --
+LISTEN state_sidecar;
+
+-- hint --
+-- Without a sync: one that a crash loses would have been of no use after it.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('state_sidecar', $1::text);
+
 -- recognise --
 -- What a new connection leads to. The process's number differs from the one that the connection was greeted with where a
 -- pooler is between.

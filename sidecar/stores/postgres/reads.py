@@ -91,4 +91,5 @@ def change_page(found: Sequence[Row], *, after: int, newest: int) -> ChangePage:
     # A cursor beyond the newest row is of a database that this one is an older copy of.
     gap = not floor <= after <= newest
     begin = max(after, floor) if after <= newest else floor
-    return ChangePage(changes=changes, cursor=told[-1][0] if told else begin, gap=gap)
+    cursors = tuple(row[0] for row in told)
+    return ChangePage(changes=changes, cursor=cursors[-1] if cursors else begin, gap=gap, cursors=cursors)

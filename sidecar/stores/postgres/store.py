@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from sidecar.core.store import (
 )
 from sidecar.stores.postgres import reads, upkeep
 from sidecar.stores.postgres.connector import Connector
+from sidecar.stores.postgres.hints import Hints
 from sidecar.stores.postgres.lanes import Lanes
 from sidecar.stores.postgres.readers import Query, Reader, Readers
 from sidecar.stores.postgres.target import PostgresTarget
@@ -61,6 +62,8 @@ class PostgresStore:
         self._lane_count = (target.connections * 3 + 2) // 5 if lanes is None else lanes
         self._reader_count = max(1, target.connections - self._lane_count)
         self._parts: tuple[Lanes, Readers] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._hints = Hints(self._connector, self._hear)
 
     @property
     def commits(self) -> int:
@@ -72,6 +75,22 @@ class PostgresStore:
         """Writes, touches, sweeps and the like that were answered since the store was opened."""
         return self._running()[0].works
 
+    @property
+    def listening(self) -> bool:
+        """Whether other daemons' hints are heard; not where a pooler is between."""
+        return self._hints.listening
+
+    def hint(self) -> None:
+        """Tell other daemons, soon."""
+        if self._parts is not None:
+            self._hints.hint()
+
+    def on_hint(self, heard: Callable[[], None]) -> None:
+        """Call this when another daemon told something; the first such wish costs a connection."""
+        self._listeners.append(heard)
+        if self._parts is not None:
+            self._hints.start()
+
     def now(self) -> int:
         """The server's clock, as far as it was heard."""
         return self._connector.server_clock.now()
@@ -80,6 +99,8 @@ class PostgresStore:
         """Connect, and make or migrate the schema. Raises StoreUnavailable, DataLoss; may be called again."""
         if self._parts is None:
             self._parts = self._start()
+            if self._listeners:
+                self._hints.start()
         self._connector.begin_anew()
         await self._parts[0].open()
 
@@ -87,7 +108,7 @@ class PostgresStore:
         """Finish the accepted writes and reads, and disconnect. Idempotent."""
         parts, self._parts = self._parts, None
         if parts is not None:
-            await asyncio.shield(asyncio.gather(*[part.stop() for part in parts]))
+            await asyncio.shield(asyncio.gather(self._hints.stop(), *[part.stop() for part in parts]))
 
     async def get(self, namespace: str, keys: Sequence[str], *, deadline: float | None = None) -> list[Copy | None]:
         """The committed state of each key, of one snapshot."""
@@ -167,7 +188,7 @@ class PostgresStore:
         async def query(reader: Reader) -> ChangePage:
             newest, up_to = reads.horizon(*await reader.ask(reads.horizon_calls(reader.queries)))
             if after is None:
-                return ChangePage(changes=(), cursor=up_to)
+                return ChangePage(changes=(), cursor=up_to, ahead=newest)
             if after == newest:
                 return ChangePage(changes=(), cursor=after)
             begin = after if after <= newest else 0
@@ -193,6 +214,10 @@ class PostgresStore:
 
     async def _read(self, query: Query, deadline: float | None = None) -> Any:
         return await self._running()[1].submit(query, deadline)
+
+    def _hear(self) -> None:
+        for heard in self._listeners:
+            heard()
 
     def _running(self) -> tuple[Lanes, Readers]:
         if self._parts is None:

@@ -7,7 +7,7 @@ a whole batch do. The socket is watched all the time, so that an end of the serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -39,6 +39,10 @@ class Session:
     def __init__(self, connection: psycopg.AsyncConnection[Any], *, timeout_s: float) -> None:
         self.prepares = False
         """Whether statements are prepared, each once; not safe where a pooler gives each transaction another server."""
+        self.direct = False
+        """Whether no pooler was seen between."""
+        self.attend: Callable[[list[bytes]], None] | None = None
+        """Called with the payloads of notifications, and with none when the connection was lost."""
         self._connection = connection
         self._pgconn = connection.pgconn
         self.timeout_s = timeout_s
@@ -165,6 +169,7 @@ class Session:
             pgconn.consume_input()
             if self._writing:
                 self._flush()
+            self._tell_notifications()
         except psycopg.Error as exc:
             failure = exc  # what came before the end is still to be read
         try:
@@ -185,6 +190,15 @@ class Session:
         if failure is not None or pgconn.status == _BAD:
             self._fail(failure)
 
+    def _tell_notifications(self) -> None:
+        if self.attend is None:
+            return
+        told: list[bytes] = []
+        while (notification := self._pgconn.notifies()) is not None:
+            told.append(notification.extra)
+        if told:
+            self._loop.call_soon(self.attend, told)
+
     def _finish(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -200,6 +214,8 @@ class Session:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._pgconn.finish()
+        if self.attend is not None:
+            self._loop.call_soon(self.attend, [])
 
     def _check_progress(self, waiter: asyncio.Future[None], timeout_s: float, end: float) -> None:
         if waiter.done() or waiter is not self._waiter:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sidecar.core.operations import Change, Put, Relocate, Write
 from sidecar.stores.postgres.transaction import Transaction
+from sidecar.stores.weights import messages_weight
 
 WORK_BYTES = 512
 """What a work weighs besides its values."""
@@ -55,7 +56,7 @@ def work_of(what: Write | Task, begin_time: float, future: asyncio.Future[Any]) 
 
 
 def _size_of(write: Write) -> int:
-    size = WORK_BYTES
+    size = WORK_BYTES + messages_weight(write)
     for operation in write.operations:
         if isinstance(operation, Put | Relocate):
             size += len(operation.value)

@@ -104,6 +104,8 @@ class RedisStore:
 
     async def commit(self, write: Write) -> Outcome:
         """Apply a write."""
+        if write.outbox:
+            raise Unsupported("the hot tier keeps no rows in silence", metadata={"operation": "outbox"})
         shard = self._shard(write.namespace)
         outcome = await self._commits.commit(shard, write)
         self._calls.saw(shard, outcome.version)

@@ -47,7 +47,9 @@ def encode(write: Write, operation: Operation, shard: Shard) -> Encoded:
             return [b"C", field, shard.guard(operation.expected_version)]
         case Change():
             change = operation.change
-            if not isinstance(change, Increment) or not _exact(change.delta, change.minimum, change.maximum):
+            if write.schema is not None or not isinstance(change, Increment):
+                return [b"X", field]
+            if not _exact(change.delta, change.minimum, change.maximum):
                 return [b"X", field]
             bounds = [_optional(change.minimum), _optional(change.maximum)]
             how = _how(write, operation)
@@ -91,7 +93,8 @@ def _how(write: Write, operation: Change) -> Encoded:
     ttl_new = write.ttl_default_ms if operation.ttl_ms is None else operation.ttl_ms
     moves = write.sliding or operation.ttl_ms is not None
     wants = _flag(operation.return_value)
-    return [_optional(ttl_new), _flag(moves), _optional(operation.ttl_ms), wants, _BEGUN_DETAILS]
+    begun = _BEGUN_DETAILS if not write.schema else details(JSON_CONTENT_TYPE, write.schema, {})
+    return [_optional(ttl_new), _flag(moves), _optional(operation.ttl_ms), wants, begun]
 
 
 def _exact(*numbers: int | None) -> bool:

@@ -76,8 +76,9 @@ async def scan(
 
 async def changes(calls: Calls, shard: Shard, *, after: int | None, limit: int) -> ChangePage:
     """Change rows after a cursor."""
-    _, cursor, gap, found = await calls.read(_CHANGES, shard.keys, NONE if after is None else after, limit)
-    return ChangePage(changes=tuple(_change(row, shard) for row in found), cursor=cursor, gap=bool(gap))
+    _, cursor, gap, found, cursors = await calls.read(_CHANGES, shard.keys, NONE if after is None else after, limit)
+    told = tuple(_change(row, shard) for row in found)
+    return ChangePage(changes=told, cursor=cursor, gap=bool(gap), cursors=tuple(cursors))
 
 
 def _change(row: bytes, shard: Shard) -> ChangeRow:

@@ -12,6 +12,8 @@ from dataclasses import replace
 import sidecar
 from sidecar.core.entry import EPOCH_SHIFT
 from sidecar.core.errors import StoreUnavailable, store_corrupt
+from sidecar.core.ports import Clock
+from sidecar.stores.counting import begin_of
 from sidecar.stores.sqlite.highwater import BLOCK, Highwater, HighwaterFile
 from sidecar.stores.sqlite.meta import Meta
 from sidecar.stores.sqlite.queries import schema
@@ -23,7 +25,7 @@ _WAL_ATTEMPTS = 100
 _WAL_PAUSE_S = 0.02
 
 
-def prepare(connection: sqlite3.Connection, highwater: HighwaterFile) -> None:
+def prepare(connection: sqlite3.Connection, highwater: HighwaterFile, clock: Clock) -> None:
     """Make a writer's connection ready. Raises StoreUnavailable, DataLoss, sqlite3.Error, OSError."""
     with _transaction(connection, "BEGIN"):
         # In one snapshot: another process may be making the tables.
@@ -31,10 +33,11 @@ def prepare(connection: sqlite3.Connection, highwater: HighwaterFile) -> None:
     _use_wal(connection)
     with _transaction(connection, "BEGIN IMMEDIATE"):
         if not _recognise(connection):
-            _make(connection)
+            _make(connection, begin=begin_of(clock.now()))
         meta = Meta.load(connection)
         epoch = meta.epoch
         _notice_going_back(meta, _remembered(highwater))
+        _go_ahead(meta, begin_of(clock.now()))
         reserve(meta, highwater, epoch=epoch, skip=True)
         meta.store(connection)
     if meta.epoch != epoch:
@@ -120,12 +123,22 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         return
 
 
-def _make(connection: sqlite3.Connection) -> None:
+def _make(connection: sqlite3.Connection, *, begin: int) -> None:
     for statement in schema():
         connection.execute(statement)
-    Meta(release=sidecar.__version__, database_id=secrets.token_hex(16)).store(connection)
+    Meta(release=sidecar.__version__, database_id=secrets.token_hex(16), change_id=begin, change_floor=begin).store(
+        connection
+    )
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _go_ahead(meta: Meta, begin: int) -> None:
+    """Nothing that is handed out from now on was handed out by a database that this one was copied from, and which went
+    on: the whole directory may have been put back.
+    """
+    meta.reserved = max(meta.reserved, begin)
+    meta.change_id = max(meta.change_id, (meta.epoch << EPOCH_SHIFT) + begin)
 
 
 def _remembered(highwater: HighwaterFile) -> Highwater | None:

@@ -96,5 +96,11 @@ SELECT id, commit_time FROM changes ORDER BY id LIMIT ?;
 -- forget changes --
 DELETE FROM changes WHERE id <= ?;
 
+-- newest change --
+SELECT coalesce(max(id), 0) FROM changes;
+
+-- find change --
+SELECT count(*) FROM changes WHERE id = ?;
+
 -- load changes --
 SELECT id, namespace, key, version, kind FROM changes WHERE id > ? ORDER BY id LIMIT ?;

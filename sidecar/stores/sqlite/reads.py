@@ -15,6 +15,8 @@ from sidecar.stores.sqlite.queries import load, query
 
 _SCAN_ENTRIES = query("scan entries")
 _SCAN_HEADERS = query("scan headers")
+_NEWEST_CHANGE = query("newest change")
+_FIND_CHANGE = query("find change")
 _LOAD_CHANGES = query("load changes")
 
 
@@ -62,10 +64,11 @@ def changes(connection: sqlite3.Connection, *, after: int | None, limit: int) ->
     """Change rows after a cursor. Raises DataLoss."""
     meta = Meta.load(connection)
     if after is None:
-        return ChangePage(changes=(), cursor=meta.change_id)
-    # A cursor beyond the newest row is of a database that this one is an older copy of.
-    gap = not meta.change_floor <= after <= meta.change_id
-    begin = max(after, meta.change_floor) if after <= meta.change_id else meta.change_floor
+        ((newest,),) = connection.execute(_NEWEST_CHANGE)
+        return ChangePage(changes=(), cursor=max(newest, meta.change_floor))
+    # Cursors are ids of rows: one between them is of a database that this one is an older copy of.
+    gap = after != meta.change_floor and (after < meta.change_floor or not _is_there(connection, after))
+    begin = meta.change_floor if gap else after
     found = connection.execute(_LOAD_CHANGES, (begin, limit)).fetchall()
     try:
         told = tuple(
@@ -74,4 +77,10 @@ def changes(connection: sqlite3.Connection, *, after: int | None, limit: int) ->
         )
     except (TypeError, ValueError) as exc:
         raise store_corrupt("a change row does not verify") from exc
-    return ChangePage(changes=told, cursor=found[-1][0] if found else begin, gap=gap)
+    cursors = tuple(row[0] for row in found)
+    return ChangePage(changes=told, cursor=cursors[-1] if cursors else begin, gap=gap, cursors=cursors)
+
+
+def _is_there(connection: sqlite3.Connection, change_id: int) -> bool:
+    ((count,),) = connection.execute(_FIND_CHANGE, (change_id,))
+    return bool(count)

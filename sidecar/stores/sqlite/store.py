@@ -209,7 +209,7 @@ class SqliteStore:
     def _start(self) -> _Threads:
         highwater = HighwaterFile(self._path)
         options = Options(path=self._path, writes=True, pages_max=self._pages_max)
-        connector = Connector(options, self._clock, prepare=partial(prepare, highwater=highwater))
+        connector = Connector(options, self._clock, prepare=partial(prepare, highwater=highwater, clock=self._clock))
         writer = Writer(connector, self._clock, highwater, queue_max=self._queue_max, batch_max=self._batch_max)
         reading = Options(path=self._path, writes=False)
         connectors = [Connector(reading, self._clock, prepare=prepare_reading) for _ in range(self._reader_count)]

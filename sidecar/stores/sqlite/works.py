@@ -12,6 +12,7 @@ from sidecar.core.errors import SidecarError
 from sidecar.core.operations import Change, Put, Relocate, Write
 from sidecar.stores.sqlite.commits import commit_writes
 from sidecar.stores.sqlite.transaction import Transaction
+from sidecar.stores.weights import messages_weight
 
 WORK_BYTES = 512
 """What a work weighs besides its values."""
@@ -64,9 +65,9 @@ def _do(transaction: Transaction, task: Write | Task) -> object:
 
 def size_of(what: Write | Task) -> int:
     """Bytes that it holds while it waits."""
-    size = WORK_BYTES
     if not isinstance(what, Write):
-        return size
+        return WORK_BYTES
+    size = WORK_BYTES + messages_weight(what)
     for operation in what.operations:
         if isinstance(operation, Put | Relocate):
             size += len(operation.value)

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from sidecar.core.entry import epoch_of
-from sidecar.core.errors import FailedPrecondition, InvalidRequest, SidecarError, VersionConflict
+from sidecar.core.errors import FailedPrecondition, InvalidRequest, SidecarError, StoreUnavailable, VersionConflict
 from sidecar.core.operations import Change, Check, Increment, Put
 from sidecar.core.store import ChangeRow, SweepOrder, Touch
 from sidecar.stores.dynamodb import DynamoStore
 from sidecar.stores.dynamodb.feed import GAP_S
 from sidecar.stores.dynamodb.store import IDLE_S
+from sidecar.stores.dynamodb.table import definition
 from tests.stores.dynamodb.conftest import ADD_ONE, Opener, Table, add_one, put, value
 from tests.stores.dynamodb.faults import FaultProxy, waits
 from tests.support.clock import ManualClock
@@ -367,3 +368,22 @@ async def test_a_store_whose_own_item_is_gone_says_so(opener: Opener, table: Tab
 
     with pytest.raises(SidecarError):
         await store.changes(after=None, limit=1)
+
+
+async def test_a_table_that_was_made_anew_beneath_a_reader_is_a_gap(opener: Opener, table: Table) -> None:
+    """Of nothing that it was told before, nor of who reads only: nobody has to write for it to go on."""
+    store = await opener()
+    await put(store, "lost")
+    cursor = (await store.changes(after=None, limit=1)).cursor
+    table.client.delete_table(TableName=table.target.table)
+    table.client.create_table(**definition(table.target.table))
+
+    with pytest.raises(StoreUnavailable):
+        await store.changes(after=cursor, limit=10)
+    page = await store.changes(after=cursor, limit=10)
+
+    assert (page.changes, page.gap) == ((), True)
+    for n in range(9):
+        await put(store, f"{n}")
+    assert (await store.changes(after=cursor, limit=10)).gap
+    assert len((await store.changes(after=page.cursor, limit=10)).changes) == 9

@@ -1,0 +1,1 @@
+"""Messages into streams of Redis or Valkey."""

@@ -1,0 +1,1 @@
+"""Messages to an HTTP endpoint, as CloudEvents."""
