@@ -34,7 +34,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Untried:
-    """It was not published, because one before it of the same order was not taken."""
+    """It was not published: one before it of the same order was not taken, or the sink went away before its turn."""
 
 
 UNTRIED = Untried()

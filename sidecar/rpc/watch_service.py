@@ -118,7 +118,7 @@ class WatchService:
             await abort(context, as_sidecar_error(exc, "Watch"), mode=self.mode())
         finally:
             # Not before the status was taken, or the caller is gone: until then the stream costs something.
-            pass
+            self._watches.leave()
 
 
 def _asked(request: pb.WatchRequest) -> Asked:

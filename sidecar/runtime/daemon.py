@@ -155,6 +155,10 @@ class Daemon:
         self._commits = Commits(self.settings.write_timeout_s)
         self._watches = Watches(self._engine.watching, self._admission, watches_max=self.settings.watches_max)
         self._followups = FollowupQueue(self.settings.followups_max)
+        made = sinks.sinks(self.settings, ports.clock)
+        self._outboxes = Outboxes(
+            namespaces, sinks.config(self.settings), sinks=made.named, default=made.default, ports=ports
+        )
         self._report = Report(
             self.settings,
             backends=backends,
@@ -165,10 +169,7 @@ class Daemon:
             health=self._health,
             buffer=self._engine.buffer,
             cleaned=self._cleaner.tally,
-        )
-        made = sinks.sinks(self.settings, ports.clock)
-        self._outboxes = Outboxes(
-            namespaces, sinks.config(self.settings), sinks=made.named, default=made.default, ports=ports
+            outbox=self._outboxes.figures,
         )
         self._server = self._grpc_server(self._outboxes)
         self.addresses = await self._listening.bind(self._server)

@@ -131,7 +131,8 @@ class RelayTasks:
         try:
             await self.relay.deliver(batch)
         except SinkUnavailable as exc:
-            level = logging.DEBUG if was_away else logging.WARNING
+            # A consumer that leaves is no news.
+            level = logging.DEBUG if was_away or self._fatal else logging.WARNING
             log.log(level, "%s: a sink is away: %s", self._name, exc.message, extra={"reason": exc.reason})
         except Exception:
             log.exception("bug in a sink of %s", self._name)
@@ -219,6 +220,8 @@ class Outbox:
             "the outbox's census", self.census.round, interval_s=CENSUS_INTERVAL_S, duty=lambda: CENSUS_DUTY
         )
         self._consumers: dict[Consumer, Callable[[], None]] = {}
+        self._gone = RelayFigures()
+        """What consumers counted that are gone."""
         self._unlisten: Callable[[], None] | None = None
         self._draining = False
 
@@ -239,6 +242,13 @@ class Outbox:
 
         def ended() -> None:
             self._consumers.pop(consumer)()
+            past, last = self._gone, relay.figures()
+            self._gone = RelayFigures(
+                delivered=past.delivered + last.delivered,
+                refused=past.refused + last.refused,
+                buried=past.buried + last.buried,
+                broken=past.broken + last.broken,
+            )
 
         name = f"a consumer of {namespace}"
         consumer = Consumer(relay, name=name, ended=ended)
@@ -250,9 +260,10 @@ class Outbox:
         return self._letters
 
     def figures(self) -> list[RelayFigures]:
-        """Of the relay to sinks, if there is one, and of each consumer."""
-        relays = [consumer.relay for consumer in self._consumers]
-        return [relay.figures() for relay in ([self._relay] if self._relay else []) + relays]
+        """Of the relay to sinks, if there is one, of each consumer, and of those that are gone."""
+        # A copy in one step: the probes' thread asks, too.
+        relays = [consumer.relay for consumer in list(self._consumers)]
+        return [*(relay.figures() for relay in ([self._relay] if self._relay else []) + relays), self._gone]
 
     def start(self) -> None:
         """Begin."""

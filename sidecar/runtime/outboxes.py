@@ -12,6 +12,7 @@ from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.outbox.config import OutboxConfig
 from sidecar.engine.outbox.letters import DeadLetters
 from sidecar.runtime.outbox import Consumer, Outbox
+from sidecar.telemetry.metrics import OutboxFigures
 from sidecar.tiers.placement import Placement
 
 
@@ -58,6 +59,22 @@ class Outboxes:
     def dead_letters(self, namespace: str) -> DeadLetters:
         """Those of the authority that a namespace has."""
         return self.of(namespace).dead_letters(namespace)
+
+    def figures(self) -> OutboxFigures:
+        """For operators."""
+        waiting = [one for outbox in self.each for one in list(outbox.census.namespaces().values())]
+        relays = [one for outbox in self.each for one in outbox.figures()]
+        return OutboxFigures(
+            pending=sum(one.messages for one in waiting),
+            lag_s=max((outbox.census.lag_ms() for outbox in self.each), default=0) / 1000,
+            dead_letters=sum(one.dead_letters for one in waiting),
+            delivered=sum(one.delivered for one in relays),
+            refused=sum(one.refused for one in relays),
+            buried=sum(one.buried for one in relays),
+            in_flight=sum(one.in_flight for one in relays),
+            parked=sum(one.parked for one in relays),
+            sinks_away=sum(len(one.errors) for one in relays),
+        )
 
     def start(self) -> None:
         """Begin."""

@@ -24,8 +24,8 @@ ANYWHERE = {"INTERNAL", "FIELD_UNKNOWN", "DRAINING", "QUEUE_FULL", "DEADLINE_EXC
 """What any RPC may answer."""
 BASES = {"REQUEST_INVALID", "FAILED_PRECONDITION"}
 """Defaults of classes that are never raised without a reason of their own."""
-UNREACHED = {"BLOB_CORRUPT"}
-"""Of the cold tier, which no RPC of this release reads."""
+UNREACHED = {"BLOB_CORRUPT", "SINK_UNAVAILABLE"}
+"""Of what no RPC asks: a blob that is told as its entry's, and the sinks, to which the relay alone goes."""
 
 
 def error_classes() -> list[type[errors.SidecarError]]:

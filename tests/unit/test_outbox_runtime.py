@@ -15,6 +15,7 @@ from sidecar.core.policy import PolicyTable
 from sidecar.core.sinks import Refused, SinkUnavailable
 from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.outbox.config import OutboxConfig
+from sidecar.engine.outbox.relay import RelayFigures
 from sidecar.runtime.outbox import Outbox, consumers_group
 from sidecar.runtime.outboxes import Outboxes
 from sidecar.runtime.ports import SystemPorts
@@ -173,7 +174,7 @@ async def test_a_consumer_ends_with_the_error_of_the_authority(placement: Placem
     with pytest.raises(StoreUnavailable):
         async with asyncio.timeout(PATIENCE_S):
             await consumer.run()
-    assert offering.figures() == []
+    assert offering.figures() == [RelayFigures()]
 
 
 async def test_each_namespace_has_the_outbox_of_its_authority(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
 
@@ -152,6 +153,22 @@ async def test_a_watcher_waits_until_the_ring_has_moved(bench: Bench) -> None:
         await watch.more()
 
         assert len(await watch.next()) == 1
+
+
+async def test_what_moves_while_a_watcher_reads_is_not_slept_through(bench: Bench) -> None:
+    with closing(await bench.watch()) as watch:
+        hold = bench.store.hold("changes", after=True)
+        reading = asyncio.create_task(watch.next())
+        await hold.reached.wait()
+        bench.store._holds.clear()  # others are not held
+        version = await bench.put("key")
+        await bench.read()
+        hold.release()
+        assert await reading == []
+
+        async with asyncio.timeout(5):
+            await watch.more()
+        assert brief(await watch.next()) == [("put", "key", version)]
 
 
 async def test_more_than_a_page_is_told_in_order(bench: Bench) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from sidecar.core.entry import Entry
-from sidecar.core.errors import DataLoss, VersionConflict
+from sidecar.core.errors import DataLoss, OutcomeUnknown, Unavailable, VersionConflict
 from sidecar.core.failpoints import reach
 from sidecar.core.ledger import DEAD_LETTERS, SEPARATOR
 from sidecar.core.operations import Forget, Put
@@ -91,11 +91,26 @@ class DeadLetters:
     async def redrive(self, namespace: str, ids: Collection[str] | None) -> int:
         """Put them back into the queue under their ids, one commit each; None: all that are there now. How many it was.
 
-        What raises half-way may be done again: what is in the queue already is no dead letter any more.
+        What ends half-way may be done again: what is in the queue already is no dead letter any more. Raises
+        OutcomeUnknown once some were put back, and what the authority raises.
         """
-        wanted = None if ids is None else set(ids)
+        count = 0
+        try:
+            async for _ in self._redriven(namespace, None if ids is None else set(ids)):
+                count += 1
+        except Unavailable as exc:
+            if not count:
+                raise
+            # UNAVAILABLE would say that nothing was done.
+            raise OutcomeUnknown(
+                f"{count} dead letters were put back when the authority went away: repeat it for the others"
+            ) from exc
+        return count
+
+    async def _redriven(self, namespace: str, wanted: set[str] | None) -> AsyncIterator[str]:
+        """The ids that were put back, as they are."""
         now = self._ledger.now()
-        prefix, count = letters_of(namespace), 0
+        prefix = letters_of(namespace)
         after: str | None = None
         while wanted is None or wanted:
             page = await self._ledger.scan(prefix, after=after, limit=PAGE, keys_only=True)
@@ -103,15 +118,15 @@ class DeadLetters:
                 name = row.key.removeprefix(prefix)
                 message = name[_TIME_DIGITS:]
                 if wanted is None and int(name[:_TIME_DIGITS], 16) > now + _CLOCKS_MS:
-                    return count  # died again since we began
+                    return  # died again since we began
                 if wanted is None or message in wanted:
-                    count += await self._put_back(row)
+                    if await self._put_back(row):
+                        yield message
                     if wanted is not None:
                         wanted.discard(message)
             if not page.more:
                 break
             after = page.entries[-1].key
-        return count
 
     async def _put_back(self, name: Entry) -> bool:
         """Whether it was there."""

@@ -74,7 +74,7 @@ class Relay:
         self.group = Group(group, ledger, lease_ms=config.lease_ms, ports=ports, lost=self._lose)
         self.marker = Marker(self.group, ledger)
         self._source = source
-        self._told = news
+        self._placement_news = news
         self._config = config
         self._ledger = ledger
         self._ports = ports
@@ -97,7 +97,6 @@ class Relay:
             ports=ports,
             settled=self._settled,
         )
-        self._interval_s = config.poll_interval_s * (TOLD_FACTOR if news.told else 1)
         self._draining = False
         self._news = True
         self._looked_s = self._poll_s = self._not_before_s = self._began_s = self._ended_s = 0.0
@@ -185,7 +184,7 @@ class Relay:
         """Others go on at once."""
         if self.group.joined:
             await self.group.leave()
-            self._told.committed()
+            self._placement_news.committed()
 
     @property
     def _wanted(self) -> bool:
@@ -300,6 +299,11 @@ class Relay:
 
     def _settled(self) -> None:
         self.wakes.feed()
+
+    @property
+    def _interval_s(self) -> float:
+        """From one look for messages that nobody told of to the next. Who tells may come and go."""
+        return self._config.poll_interval_s * (TOLD_FACTOR if self._placement_news.told else 1)
 
     def _monotonic(self) -> float:
         return self._ports.clock.monotonic()
