@@ -111,11 +111,14 @@ class AdminService(AdminServiceServicer):
     async def Migrate(self, request: pb.MigrateRequest, context: Context) -> None:
         try:
             refuse_unreadable(request)
-            if self._migrations is None:
-                raise not_configured(request.namespace)
-            await self._migrations.tell(context, request)
+            await self._migration_access(request).tell(context, request)
         except Exception as exc:  # noqa: BLE001  # any error becomes a status
             await abort(context, as_sidecar_error(exc, "Migrate"))
+
+    def _migration_access(self, request: pb.MigrateRequest) -> MigrationAccess:
+        if self._migrations is None:
+            raise not_configured(request.namespace)
+        return self._migrations
 
     def _dead(self) -> Sequence[DeadWrite]:
         return () if self._access is None else self._access.dead_writes.dead()

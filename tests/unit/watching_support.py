@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, store: Store, clock: ManualClock, cold: Path | None = None, *, ring_rows: int = 100) -> None:
         self.clock, self.store = clock, SwitchedStore(store)
         self.placement = Placement(
-            self.store,  # type: ignore[arg-type]  # forwards what it has not
+            self.store,
             tier=Tier.WARM,
             ports=ManualPorts(clock),
             cold=None if cold is None else FileBlobs(cold),
@@ -43,7 +43,7 @@ class Bench:
 
     async def watch(self, **asked: Any) -> Watch:
         """A watcher that has begun: its first bookmark was told, unless it begins with a snapshot."""
-        whole = {"namespace": NS, "all_keys": not ({"key", "key_prefix"} & set(asked))} | asked
+        whole: dict[str, Any] = {"namespace": NS, "all_keys": not ({"key", "key_prefix"} & set(asked))} | asked
         watch = await self.engine.watching.open(Asked(**whole))
         if not asked.get("snapshot") and not asked.get("resume_token"):
             [first] = await watch.next()

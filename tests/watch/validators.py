@@ -36,10 +36,11 @@ def reliable(chain: Chain, committed: Committed) -> Iterator[str]:
     for key, changes in by_key.items():
         changes.sort(key=lambda change: change.version)
         first = next((at for at, change in enumerate(changes) if change in told), len(changes))
-        # Those that were committed before the snapshot began and acknowledged only after: the key was gone by then.
+        # Some may have been committed before the snapshot began and acknowledged after: if the key was gone when it was read.
         unseen = first and key not in shown and set(changes[:first]) <= chain.meanwhile
-        gone = unseen and (changes[first - 1].kind != "put" or changes[first - 1] in committed.ending)
-        for change in changes[first if gone else 0 :]:
+        until = sum(change in chain.meanwhile for change in changes) + 1  # one more: acknowledgements are late
+        gone = any(change.kind != "put" or change in committed.ending for change in changes[max(first - 1, 0) : until])
+        for change in changes[first if unseen and gone else 0 :]:
             if change not in told:
                 yield f"{change} was not told"
 
@@ -53,7 +54,11 @@ def complete(chain: Chain, committed: Committed) -> Iterator[str]:
     for change in committed.values:
         if change in chain.before and change.version > before.get(change.key, change._replace(version=0)).version:
             before[change.key] = change
-    ended = {change.key for change in committed.values if change not in chain.before and change.kind != "put"}
+    ended = {
+        change.key
+        for change in committed.values
+        if change not in chain.before and (change.kind != "put" or change in committed.ending)
+    }
     for key, change in before.items():
         if not chain.holds(change) or change.kind != "put" or change in committed.ending:
             continue
