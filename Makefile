@@ -11,6 +11,9 @@ FILLS ?= 1000000
 CACHE ?= valkey
 SECONDS ?= 600
 TIERS ?= embedded
+MESSAGES ?= 1000000
+KILLS ?= 100
+EVENTS ?= 100000
 # Processes that share the tests: most of them wait for servers.
 JOBS ?= 4
 
@@ -77,6 +80,18 @@ outage: servers ## how outages are answered: figures, flaps, kills with buffered
 	$(BIN)/python -m tests.outage sessions
 	$(BIN)/python -m tests.outage flaps
 
+outbox: servers ## a million messages while their owners are killed; latency; a poisonous key (MESSAGES=100000 KILLS=100)
+	$(BIN)/python -m tests.outbox run --messages $(MESSAGES) --kills $(KILLS)
+	$(BIN)/python -m tests.outbox latency
+	$(BIN)/python -m tests.outbox poison
+
+watch: servers ## changes watched through cuts and kills, their histories checked (EVENTS=100000)
+	$(BIN)/python -m tests.watch --events $(EVENTS)
+
+schemas: servers ## a rolling upgrade over three schemas, and a migration that is killed a hundred times
+	$(BIN)/python -m tests.schemas rolling
+	$(BIN)/python -m tests.schemas killed
+
 bench: servers ## side-by-side benchmarks: a table, and bench/results/*.json
 	$(BIN)/python -m bench
 
@@ -86,4 +101,4 @@ demo: servers ## real dialogues through a daemon that is killed again and again 
 clean: ## remove what was made here
 	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup servers run protos fmt check test sim race chaos outage bench demo clean
+.PHONY: help setup servers run protos fmt check test sim race chaos outage outbox watch schemas bench demo clean
