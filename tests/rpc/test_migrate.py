@@ -15,6 +15,7 @@ import pytest
 from sidecar.core.failpoints import armed
 from sidecar.core.ledger import LEDGER, SCHEMAS
 from sidecar.engine.schemas import migration
+from sidecar.rpc import migrating
 from sidecar.rpc.admin_service import AdminService
 from statesidecar.v1 import admin_service_pb2 as pb
 from statesidecar.v1 import state_service_pb2 as state
@@ -191,9 +192,17 @@ async def in_mid_page(daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_caller_that_leaves_ends_it_after_the_page_and_another_goes_on(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    calls: list[migrating._Migrating] = []
+    begin = migrating._Migrating.__init__
+
+    def recorded(self: migrating._Migrating, *arguments: Any) -> None:
+        begin(self, *arguments)
+        calls.append(self)
+
+    monkeypatch.setattr(migrating._Migrating, "__init__", recorded)
     async with in_mid_page(daemon, monkeypatch) as call:
         call.cancel()
-        await daemon.in_flight(1)
+        await calls[0]._given_up.wait()
     schemas = await _behind(daemon).schemas()
     *_, done = await told(daemon)
 

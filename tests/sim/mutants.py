@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sidecar.core.cache import Fill, Hit, Turn
+from sidecar.core.cache import Fill, Hit
 from sidecar.core.entry import Copy, Entry
 from sidecar.core.errors import OutcomeUnknown, StoreUnavailable, VersionConflict
 from sidecar.core.modes import Durability, ServingMode, Tier
@@ -166,6 +166,17 @@ class _Skipping(Repairer):
             await super()._tell(page)
 
 
+class _ForgottenCursor(Repairer):
+    """Who takes over the turn begins at the newest change."""
+
+    _ours = False
+
+    async def _turn(self, *, young_above: int | None = None) -> int | None:
+        cursor = await super()._turn(young_above=young_above)
+        taken, self._ours = cursor is not None and not self._ours, cursor is not None
+        return (await self._placement.changes(after=None, limit=1)).cursor if taken else cursor
+
+
 class _Forgiving(Placement):
     """A retry that wrote nothing is told, though an attempt before it may have written."""
 
@@ -223,17 +234,6 @@ class _Nearsighted(Near):
         return super().look_up(namespace, keys, [0] * len(keys), now=now)
 
 
-class _ForgottenCursor(MemoryCache):
-    """Who takes over the turn begins at the newest change."""
-
-    async def claim_repair(self, owner: str, *, generation: int, begin: int | None, now: int) -> Turn | None:
-        turn = self._turns.get(generation)
-        if turn is not None and turn.owner != owner and now >= turn.deadline:
-            self._turns.pop(generation)
-            await super().claim_repair(owner, generation=generation, begin=1 << 40, now=now)
-        return await super().claim_repair(owner, generation=generation, begin=begin, now=now)
-
-
 class _Forgetful(MemoryStore):
     """Versions begin anew with each life of a key."""
 
@@ -287,7 +287,7 @@ MUTANTS: dict[str, Variant] = {
     "no apply after commit, and no repairer": Variant(placement=_Silent, repairer=_Hesitant),
     "no repairer, and writers die": Variant(repairer=_Hesitant),
     "the repairer skips what the cache did not hear": Variant(repairer=_Skipping),
-    "a turn that is taken over begins at the newest change": Variant(cache=_ForgottenCursor),
+    "a turn that is taken over begins at the newest change": Variant(repairer=_ForgottenCursor),
     "the near tier trusts a channel that is silent": Variant(near=_Credulous),
     "changes are not announced to near tiers": Variant(near=_Secretive),
     "the near tier ignores floors": Variant(near=_Nearsighted),
