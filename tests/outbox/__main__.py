@@ -49,7 +49,7 @@ def run(store: tuple[str, ...], seed: int, messages: int, kills: int, rate: floa
 @main.command()
 @SEED
 @click.option("--messages", default=20_000, show_default=True)
-@click.option("--kills", default=20, show_default=True)
+@click.option("--kills", default=10, show_default=True)
 def daemons(seed: int, messages: int, kills: int) -> None:
     """The same with whole daemons: writers over gRPC, and a stream of Redis for a sink."""
     with tempfile.TemporaryDirectory() as directory:

@@ -38,6 +38,8 @@ WRITERS = 6
 LOAD = Load(rate=0.0)
 """As much as is answered."""
 LEASE_S = 1.0
+IN_FLIGHT = 4
+"""Messages of a daemon: of so short a run, few may come twice."""
 CALL_S = 3.0
 PATIENCE_S = 60.0
 PAGE = 1_000

@@ -13,10 +13,10 @@ from tests.outbox.runs import Settings
 
 @pytest.mark.timeout(240)
 def test_whole_daemons_deliver_everything_while_they_are_killed(tmp_path: Path) -> None:
-    verdict, done = daemons.run(tmp_path, messages=1_500, kills=3, seed=1)
+    verdict, done = daemons.run(tmp_path, messages=4_000, kills=3, seed=1)
 
     assert not verdict.wrong, str(verdict)
-    assert verdict.delivered >= 1_500
+    assert verdict.delivered >= 3_900
     assert done.total() == 3
 
 
