@@ -54,11 +54,8 @@ class Namespace:
 
     def check_outbox(self) -> None:
         """Raises Unsupported where messages can't be committed with a write, LimitExceeded where too many wait."""
-        if self.placement is not None and not self.placement.authority.capabilities.quiet:
-            raise Unsupported(
-                "this namespace's authority can't commit messages with a write: choose a warm tier that is the authority",
-                metadata={"operation": "outbox"},
-            )
+        if self.placement is not None:
+            self.outbox_authority()
         if self.crowded(self.name):
             raise LimitExceeded(
                 "too many messages of this namespace wait to be delivered: nothing was written; see that they are "
@@ -67,6 +64,16 @@ class Namespace:
                 retry_after_s=ROOM_AGAIN_S,
                 metadata={"namespace": self.name},
             )
+
+    def outbox_authority(self) -> Placement:
+        """The placement, which keeps messages; PASSTHROUGH if there is none, CAPABILITY_MISSING if it can't."""
+        placement = self.authority()
+        if not self.quiet:
+            raise Unsupported(
+                "this namespace's authority can't commit messages with a write: choose a warm tier that is the authority",
+                metadata={"operation": "outbox"},
+            )
+        return placement
 
     def authority(self) -> Placement:
         """The placement; PASSTHROUGH if there is none."""

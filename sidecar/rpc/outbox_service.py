@@ -48,13 +48,7 @@ class OutboxAccess:
 
     def outbox(self, namespace: str) -> Outbox:
         """NAMESPACE_INVALID, PASSTHROUGH without an authority, CAPABILITY_MISSING where it can't keep messages."""
-        placement = self.namespaces.of(namespace).authority()
-        if not placement.authority.capabilities.quiet:
-            raise Unsupported(
-                "this namespace's authority can't commit messages with a write: choose a warm tier that is the authority",
-                metadata={"operation": "outbox"},
-            )
-        return self.outbox_of(placement)
+        return self.outbox_of(self.namespaces.of(namespace).outbox_authority())
 
 
 class OutboxService(OutboxServiceServicer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from sidecar.core.errors import Unsupported
 from sidecar.core.ports import Ports
 from sidecar.core.sinks import Sink
 from sidecar.engine.namespaces import Namespaces
@@ -39,14 +38,11 @@ class Outboxes:
 
     def of(self, namespace: str) -> Outbox:
         """A namespace's. Raises Unsupported where its authority keeps no messages."""
-        return self.at(self._namespaces.of(namespace).authority())
+        return self.at(self._namespaces.of(namespace).outbox_authority())
 
     def at(self, placement: Placement) -> Outbox:
-        """That of an authority. Raises Unsupported where it keeps no messages."""
-        for outbox in self.each:
-            if outbox.placement is placement:
-                return outbox
-        raise Unsupported("this namespace's authority can't keep messages", metadata={"operation": "outbox"})
+        """That of an authority which keeps messages."""
+        return next(outbox for outbox in self.each if outbox.placement is placement)
 
     def has_sink(self, namespace: str) -> bool:
         """Whether a namespace's messages go to a sink that is configured."""
