@@ -11,6 +11,8 @@ and parts can be longer than a file system takes, so directories are marked with
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import fcntl
 import hashlib
 import heapq
@@ -38,6 +40,8 @@ _PIECE = 200
 _PART_ENDS, _PART_GOES_ON = "=", "+"
 _TEMPORARY = "tmp~"
 _PAGE = 256
+_ATTEMPTS_MAX = 10
+"""How often a put begins anew because somebody removed what it was using."""
 
 T = TypeVar("T")
 
@@ -48,12 +52,12 @@ class FileBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._temporary = root / _TEMPORARY
-        self._opened = False
+        self._opened: tuple[int, int] | None = None
+        """Which directory was opened: its device and inode."""
 
     async def open(self) -> None:
         """Make the directory, and remove what dead writers left. Raises StoreUnavailable, LimitExceeded."""
-        await _in_thread(self._open)
-        self._opened = True
+        self._opened = await _in_thread(self._open)
 
     async def close(self) -> None:
         """Nothing is held between calls."""
@@ -81,7 +85,7 @@ class FileBlobs:
                 yield name
 
     async def _call(self, function: Callable[[], T]) -> T:
-        if not self._opened:
+        if self._opened is None:
             await self.open()
         return await _in_thread(function)
 
@@ -94,22 +98,39 @@ class FileBlobs:
 
     # In threads.
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[int, int]:
         self._temporary.mkdir(parents=True, exist_ok=True)
         for path in self._temporary.iterdir():
-            with path.open("rb") as file:
+            # Its writer may be done since it was listed, or another process that opens the directory has removed it.
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 # Who still writes it holds its lock.
                 if _locked(file):
-                    path.unlink(missing_ok=True)
+                    path.unlink()
+        return _identity(self._root)
 
     def _put(self, path: Path, name: str, content: bytes) -> bool:
-        if path.exists():
-            return self._taken(path)
-        self._make_directory(path.parent)
+        header = _HEADER.pack(_MAGIC, len(content), _digest(name, content))
+        attempts = 0
+        while True:
+            try:
+                return self._taken(path) if path.exists() else self._write(path, header, content)
+            except FileNotFoundError:
+                attempts += 1
+                if attempts == _ATTEMPTS_MAX:
+                    raise
+                self._make_temporary_again()
+
+    def _write(self, path: Path, header: bytes, content: bytes) -> bool:
+        """Raises FileNotFoundError if the temporary file or a directory was removed meanwhile.
+
+        No process of ours removes what another one uses, as long as locks reach from each to the other, which they may not
+        where a file system is shared by machines. But programs that clear up remove empty directories and old files.
+        """
         with self._temporary_file() as file:
             temporary = Path(file.name)
             try:
-                file.write(_HEADER.pack(_MAGIC, len(content), _digest(name, content)))
+                self._make_directory(path.parent)
+                file.write(header)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -137,14 +158,20 @@ class FileBlobs:
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
 
+    def _make_temporary_again(self) -> None:
+        """Its absence may also say that a file system was unmounted: what is written to the directory below it is lost."""
+        if _identity(self._root) != self._opened:
+            raise StoreUnavailable("the directory of the blobs is another than was opened: is its file system mounted?")
+        self._temporary.mkdir(exist_ok=True)
+
     def _temporary_file(self) -> BinaryIO:
-        """An open, locked temporary file."""
-        while True:
-            file = tempfile.NamedTemporaryFile(dir=self._temporary, delete=False)  # noqa: SIM115  # the caller closes it
-            # Another process may open the directory between creation and lock, and take it for a leftover.
-            if _locked(file) and os.fstat(file.fileno()).st_nlink:
-                return file  # type: ignore[return-value]  # a wrapper of a BinaryIO
-            file.close()
+        """An open, locked temporary file. Raises FileNotFoundError if it was removed meanwhile."""
+        file = tempfile.NamedTemporaryFile(dir=self._temporary, delete=False)  # noqa: SIM115  # the caller closes it
+        # Another process may open the directory between creation and lock, and take it for a leftover.
+        if _locked(file) and os.fstat(file.fileno()).st_nlink:
+            return file  # type: ignore[return-value]  # a wrapper of a BinaryIO
+        file.close()
+        raise FileNotFoundError(errno.ENOENT, "a new file was removed at once")
 
     def _get(self, path: Path, name: str) -> bytes | None:
         try:
@@ -220,6 +247,11 @@ def _digest(name: str, content: bytes) -> bytes:
     digest = hashlib.sha256(name.encode() + b"\0")
     digest.update(content)
     return digest.digest()
+
+
+def _identity(directory: Path) -> tuple[int, int]:
+    status = directory.stat()
+    return status.st_dev, status.st_ino
 
 
 def _locked(file: BinaryIO | tempfile._TemporaryFileWrapper[bytes]) -> bool:

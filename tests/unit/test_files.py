@@ -6,16 +6,22 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import DataLoss, StoreUnavailable
+from sidecar.core.failpoints import armed
 from sidecar.stores.files import FileBlobs
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +131,196 @@ async def test_opening_removes_what_dead_writers_left_and_nothing_else(blobs: Fi
 
         assert [path.name for path in temporary.iterdir()] == ["alive"]
     assert await blobs.get("name") == b"content"
+
+
+# ---- what goes while it is used
+
+
+class Meanwhile:
+    """Makes something happen in the middle of each put, or of the first: the file is written, and has no name yet."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        """How often a put came there."""
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, happens: Callable[[], object], *, always: bool = False) -> None:
+        def reached() -> None:
+            self.times += 1
+            if always or self.times == 1:
+                happens()
+
+        self._monkeypatch.setitem(armed, "files.link.before", reached)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    return Meanwhile(monkeypatch)
+
+
+def once_listed(monkeypatch: pytest.MonkeyPatch, temporary: Path, happens: Callable[[], object]) -> None:
+    """Make something happen when the temporary files were listed for the first time, before any of them is looked at."""
+    list_files, waiting = Path.iterdir, [happens]
+
+    def iterdir(directory: Path) -> Iterator[Path]:
+        found = list(list_files(directory))
+        if directory == temporary and waiting:
+            assert found
+            waiting.pop()()
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+
+def put_by_another(root: Path) -> bool:
+    return asyncio.run(FileBlobs(root).put("a/b", b"content"))
+
+
+def open_by_another(root: Path) -> None:
+    asyncio.run(FileBlobs(root).open())
+
+
+async def test_a_writer_that_ends_once_its_file_was_listed_does_not_disturb_who_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile
+) -> None:
+    written, listed_too = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        written.set()
+        assert listed_too.wait(10)
+
+    meanwhile(hold)
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(put_by_another, tmp_path)
+        assert written.wait(10)
+
+        def end() -> None:
+            listed_too.set()
+            assert writing.result(10)
+
+        once_listed(monkeypatch, tmp_path / "tmp~", end)
+
+        assert await FileBlobs(tmp_path).get("a/b") == b"content"
+
+
+async def test_two_that_open_remove_the_same_leftover(
+    blobs: FileBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "cold"
+    (root / "tmp~" / "dead").write_bytes(b"half an obj")
+    once_listed(monkeypatch, root / "tmp~", lambda: open_by_another(root))
+
+    await asyncio.to_thread(open_by_another, root)
+
+    assert list((root / "tmp~").iterdir()) == []
+
+
+async def test_who_opens_leaves_alone_what_another_writes(
+    blobs: FileBlobs, tmp_path: Path, meanwhile: Meanwhile
+) -> None:
+    meanwhile(lambda: open_by_another(tmp_path / "cold"))
+
+    assert await blobs.put("a/b", b"content")
+
+    assert meanwhile.times == 1
+
+
+@pytest.mark.parametrize("always", [False, True])
+async def test_a_file_that_is_taken_for_a_leftover_before_its_writer_locks_it_is_made_again(
+    blobs: FileBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile, always: bool
+) -> None:
+    """By whoever opens the directory between a file's creation and its lock. Nothing is written to it."""
+    meanwhile(lambda: None)
+    make, made = tempfile.NamedTemporaryFile, 0
+
+    def making(**given: Any) -> Any:
+        nonlocal made
+        made += 1
+        file = make(**given)
+        if always or made == 1:
+            open_by_another(tmp_path / "cold")
+        return file
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", making)
+
+    if always:
+        with pytest.raises(StoreUnavailable):
+            await blobs.put("a/b", b"content")
+        assert 2 < made < 100
+    else:
+        assert await blobs.put("a/b", b"content")
+        assert made == 2
+    assert meanwhile.times == (0 if always else 1)
+    assert await blobs.get("a/b") == (None if always else b"content")
+
+
+def remove_files(root: Path) -> None:
+    """As a machine does that shares the directory, and does not see our locks."""
+    for path in (root / "tmp~").iterdir():
+        path.unlink()
+
+
+def remove_temporary(root: Path) -> None:
+    shutil.rmtree(root / "tmp~")
+
+
+def remove_empty(root: Path) -> None:
+    """As `find -empty -delete` does."""
+    (root / "a=").rmdir()
+
+
+def remove_all(root: Path) -> None:
+    remove_temporary(root)
+    remove_empty(root)
+
+
+@pytest.mark.parametrize("remove", [remove_files, remove_temporary, remove_empty, remove_all])
+async def test_what_is_removed_in_the_middle_of_a_put_is_made_again(
+    blobs: FileBlobs, tmp_path: Path, meanwhile: Meanwhile, remove: Callable[[Path], None]
+) -> None:
+    root = tmp_path / "cold"
+    meanwhile(lambda: remove(root))
+
+    assert await blobs.put("a/b", b"content")
+
+    assert meanwhile.times == 2
+    assert [path for path in root.rglob("*") if path.is_file()] == [root / "a=" / "b"]
+    assert await blobs.get("a/b") == b"content"
+
+
+async def test_a_put_whose_files_are_removed_always_gives_up(
+    blobs: FileBlobs, tmp_path: Path, meanwhile: Meanwhile
+) -> None:
+    root = tmp_path / "cold"
+    meanwhile(lambda: remove_files(root), always=True)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await blobs.put("a/b", b"content")
+
+    assert caught.value.metadata["errno"] == "ENOENT"
+    assert 2 < meanwhile.times < 100
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+async def test_nothing_is_made_in_another_directory_than_was_opened(
+    blobs: FileBlobs, tmp_path: Path, meanwhile: Meanwhile
+) -> None:
+    """As when a file system was unmounted: what its mount point is given would be acknowledged, and gone with the mount."""
+    root, away = tmp_path / "cold", tmp_path / "away"
+
+    def unmount() -> None:
+        root.rename(away)
+        root.mkdir()
+
+    meanwhile(unmount)
+    for name in ("a/b", "c/d"):
+        with pytest.raises(StoreUnavailable, match="is its file system mounted"):
+            await blobs.put(name, b"content")
+        assert list(root.iterdir()) == []
+
+    root.rmdir()
+    away.rename(root)
+    assert await blobs.put("a/b", b"content")
 
 
 async def test_a_directory_that_is_away_is_not_read_as_a_miss_and_heals(blobs: FileBlobs, tmp_path: Path) -> None:
