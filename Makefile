@@ -63,7 +63,7 @@ check: setup ## format, lint, types, layers, proto lint and breaking, fresh stub
 	$(BIN)/pytest -q tests/tidy
 
 test: servers ## every test, with what it needs
-	CI=$${CI:-true} $(BIN)/pytest -q -n $(JOBS) --dist loadfile
+	CI=$${CI:-true} $(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 sim: setup ## seeded simulation (SEEDS=2000, or SEED=7 to replay one)
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))

@@ -90,9 +90,13 @@ class Postgres(Server):
 
     def signal(self, number: signal.Signals) -> None:
         """To the server and all its processes, each of which leads a group of its own."""
-        for pid in (self.process.pid, *_children(self.process.pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        for family in (
+            (self.process.pid,),
+            _children(self.process.pid),
+        ):  # listed once a server that stops starts no more
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def kill(self) -> None:
         """As kill -9 of all its processes, and until they are gone: they hold its shared memory."""

@@ -27,6 +27,23 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take longest begins first, in whatever order the rest is: several processes share the files, and the last
+    to end is what all wait for.
+    """
+
+    def patience(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return 0.0 if marker is None else float(marker.args[0])
+
+    longest: dict[str, float] = {}
+    for item in items:
+        name = item.nodeid.partition("::")[0]
+        longest[name] = max(longest.get(name, 0.0), patience(item))
+    items.sort(key=lambda item: -longest[item.nodeid.partition("::")[0]])
+
+
 def pytest_unconfigure() -> None:
     """Stop the servers of this process: one of several that share the tests doesn't get to its exit handlers."""
     stop_shared()

@@ -103,7 +103,8 @@ async def test_a_server_that_hangs_is_told_in_time_and_heals(
     own_server: Postgres, own_place: Place, open_store: Opener
 ) -> None:
     clock = ManualClock()
-    store = await open_store(own_place, timeout_s=0.4, clock=clock)
+    timeout_s = 2.0  # a server that is well answers sooner, however busy the machine is
+    store = await open_store(own_place, timeout_s=timeout_s, clock=clock)
     await store.commit(put("before"))
     await store.get(NAMESPACE, ["before"])
     loop = asyncio.get_running_loop()
@@ -116,7 +117,7 @@ async def test_a_server_that_hangs_is_told_in_time_and_heals(
             store.changes(after=None, limit=1),
             return_exceptions=True,
         )
-        assert loop.time() - began < 3 * 0.4
+        assert loop.time() - began < 3 * timeout_s
         assert {type(answer) for answer in answers} <= set(TELLING)
 
         began = loop.time()
@@ -124,13 +125,16 @@ async def test_a_server_that_hangs_is_told_in_time_and_heals(
             await store.commit(put("meanwhile"))
         with pytest.raises(StoreUnavailable):
             await store.get(NAMESPACE, ["before"])
-        assert loop.time() - began < 0.2, "answered from memory, for a second"
+        assert loop.time() - began < timeout_s, "answered from memory, for a second: the server would be waited for"
     finally:
         own_server.resume()
-    clock.advance(1000)
 
-    await until_it_answers(lambda: store.commit(put("after")))
-    assert await values(store, ["before", "after"]) == [b"value", b"value"]
+    async def a_second_later() -> list[bytes | None]:
+        clock.advance(1000)
+        await store.commit(put("after"))
+        return await values(store, ["before", "after"])
+
+    assert await until_it_answers(a_second_later) == [b"value", b"value"]
 
 
 class ReplyLoss:
