@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sidecar.cli import output
+from sidecar.cli import interrupts, output
 
 if TYPE_CHECKING:
     from sidecar.cli.admin_client import AdminClient
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # A daemon that restarts is waited for; one that isn't there is told within half a second.
 _ATTEMPTS_MAX = 3
-_INTERRUPTED = 130
 
 
 class Exit(IntEnum):
@@ -38,7 +37,16 @@ class Exit(IntEnum):
 
 @contextmanager
 def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
-    """A client whose errors end the process, with the reason on stderr."""
+    """A client whose errors end the process, with the reason on stderr; as does a signal."""
+    try:
+        with interrupts.ending(), _failing(target, timeout_s, as_json=as_json) as client:
+            yield client
+    except KeyboardInterrupt:
+        sys.exit(interrupts.CODE)
+
+
+@contextmanager
+def _failing(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
     from sidecar.cli.admin_client import AdminClient  # noqa: PLC0415  # not for serve
     from statesidecar import RetryPolicy, StateSidecarError  # noqa: PLC0415  # not for serve
 
@@ -50,8 +58,6 @@ def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterat
         except Exception:  # noqa: BLE001  # a bug of this program: told as one, not as the exit code of a miss
             click.echo(traceback.format_exc(), err=True)
             sys.exit(Exit.INTERNAL)
-        except KeyboardInterrupt:
-            sys.exit(_INTERRUPTED)
 
 
 def fail(error: StateSidecarError, target: str, *, as_json: bool) -> NoReturn:

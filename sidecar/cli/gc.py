@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from sidecar.cli import options, output
+from sidecar.cli import interrupts, options, output
 from sidecar.cli.calls import Exit, client_for
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def gc(*, dry_run: bool, target: str | None, timeout_s: float, as_json: bool) ->
     Exit 5 if a job could not go on, or if another daemon does it now; the others are done then.
     """
     jobs: Sequence[Collected] = ()
-    with client_for(target, timeout_s, as_json=as_json) as client, _bar() as bar:
+    with client_for(target, timeout_s, as_json=as_json) as client, interrupts.ending(client.close), _bar() as bar:
         for told in client.collect(dry_run=dry_run, timeout_s=timeout_s):
             if isinstance(told, list):
                 jobs = told

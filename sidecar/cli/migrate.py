@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.cli import options, output
+from sidecar.cli import interrupts, options, output
 from sidecar.cli.calls import Exit, client_for
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def migrate(
     5 if entries remain that others wrote meanwhile, or if another daemon is at it now: ask again.
     """
     latest: Migrated | None = None
-    with client_for(target, timeout_s, as_json=as_json) as client, _bar() as show:
+    with client_for(target, timeout_s, as_json=as_json) as client, interrupts.ending(client.close), _bar() as show:
         told = client.migrate(namespace, target=to_version or 0, dry_run=dry_run, timeout_s=timeout_s)
         for latest in told:
             show(latest)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.cli import options, output
+from sidecar.cli import interrupts, options, output
 from sidecar.cli.calls import Exit, client_for
 
 if TYPE_CHECKING:
@@ -46,29 +47,38 @@ def consume(
     daemon that is away is waited for as long as --timeout says.
     """
     window = min(count or _IN_FLIGHT_MAX, _IN_FLIGHT_MAX)
-    with (
-        client_for(target, timeout_s, as_json=as_json) as client,
-        client.outbox.consume(namespace, topics, in_flight_max=window, reconnect_s=timeout_s) as consumer,
-    ):
-        for message in islice(consumer, count):
-            try:
-                _show(message, as_json=as_json)
-            except BrokenPipeError:
-                # Whoever read has gone: this message is not acknowledged, and nothing is left to be written at the end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return
-            message.ack()
+    with client_for(target, timeout_s, as_json=as_json) as client:
+        consumer = client.outbox.consume(namespace, topics, in_flight_max=window, reconnect_s=timeout_s)
+        showing, stopped = threading.Lock(), threading.Event()
+
+        def stop() -> None:
+            with showing:  # What is printed is acknowledged
+                stopped.set()
+            consumer.close()
+
+        with interrupts.ending(stop), consumer:
+            for message in islice(consumer, count):
+                with showing:
+                    if stopped.is_set() or not _show(message, as_json=as_json):
+                        return
+                    message.ack()
 
 
-def _show(message: ReceivedMessage, *, as_json: bool) -> None:
-    if as_json:
-        told = output.to_json(message)
-        del told["settle"]
-        output.print_json(told)
-        return
-    payload = message.payload.decode(errors="backslashreplace")
-    fields = (message.id, message.topic, message.key, str(message.version), str(message.attempt), payload)
-    click.echo("\t".join(output.printable(field) for field in fields))
+def _show(message: ReceivedMessage, *, as_json: bool) -> bool:
+    """False: whoever read has gone, and nothing is left to be written at the end."""
+    try:
+        if as_json:
+            told = output.to_json(message)
+            del told["settle"]
+            output.print_json(told)
+            return True
+        payload = message.payload.decode(errors="backslashreplace")
+        fields = (message.id, message.topic, message.key, str(message.version), str(message.attempt), payload)
+        click.echo("\t".join(output.printable(field) for field in fields))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 @outbox.command()

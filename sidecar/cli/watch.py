@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.cli import options, output
+from sidecar.cli import interrupts, options, output
 from sidecar.cli.calls import Exit, client_for
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def watch(
             resume_token=resume_token,
         )
         try:
-            with watching:
+            with interrupts.ending(watching.close), watching:
                 for event in watching:
                     click.echo(_json(event) if as_json else _line(event))
                     sys.stdout.flush()

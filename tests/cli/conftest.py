@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,17 @@ def server() -> Iterator[Server]:
     running.stop()
 
 
-def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """The program as a user starts it."""
-    return subprocess.Popen([sys.executable, "-m", "sidecar", *arguments], **options)
+def process(*arguments: str, **options: Any) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """The program as a user starts it, for a `with` block: see `child`."""
+    return child([sys.executable, "-m", "sidecar", *arguments], **options)
+
+
+@contextmanager
+def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process. Its end is waited for; if the block fails, it is killed: a failing test leaves nothing."""
+    with subprocess.Popen(command, **options) as running:
+        try:
+            yield running
+        except BaseException:
+            running.kill()
+            raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ import grpc.aio
 
 from statesidecar._channel import Connection
 from statesidecar._consuming import CLOSE_S, Consuming, ended
+from statesidecar._flag import Flag
 from statesidecar._status import error_of_rpc
 from statesidecar.errors import StateSidecarError
 from statesidecar.outbox import ReceivedMessage
@@ -36,7 +38,8 @@ class Consumer(Iterator[ReceivedMessage]):
         self._borrow = borrow
         self._give_back = give_back
         self._receiving = threading.Lock()
-        self._closed = threading.Event()
+        self._dropping = threading.Lock()
+        self._closed = Flag()
         self._stream: _Stream | None = None
 
     def __iter__(self) -> Self:
@@ -69,6 +72,7 @@ class Consumer(Iterator[ReceivedMessage]):
             return
         stream.finish()
         late = threading.Timer(CLOSE_S, stream.call.cancel)
+        late.daemon = True
         late.start()
         try:
             with self._receiving:  # Whoever receives in another thread has come to the end then
@@ -103,10 +107,12 @@ class Consumer(Iterator[ReceivedMessage]):
         return stream
 
     def _drop(self, stream: _Stream) -> None:
-        if self._stream is stream:
+        with self._dropping:  # Whoever receives, and whoever closes
+            if self._stream is not stream:
+                return
             self._stream = None
-            stream.finish()
-            self._give_back(stream.connection)
+        stream.finish()
+        self._give_back(stream.connection)
 
 
 class _Stream:
@@ -115,10 +121,11 @@ class _Stream:
     def __init__(self, consuming: Consuming, connection: Connection) -> None:
         self.connection = connection
         self._consuming = consuming
-        self._wake = threading.Event()
+        # Whoever settles a message is the main thread, mostly, and may be interrupted within an Event: see `Flag`.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._finishing = False
         self._interrupted = False
-        self.call: Any = connection.rpcs["Consume"](self._requests(consuming.begin(self._wake.set)))
+        self.call: Any = connection.rpcs["Consume"](self._requests(consuming.begin(self._awake)))
 
     def receive(self) -> Any:
         """The next response. Raises StopIteration at the end, or grpc.RpcError."""
@@ -134,10 +141,10 @@ class _Stream:
     def drain(self) -> None:
         """Until the stream is over."""
         if self._interrupted:
-            # By Ctrl-C: gRPC goes on receiving, and can't be asked to receive once more.
-            over = threading.Event()
-            if self.call.add_callback(over.set):
-                over.wait()
+            # By Ctrl-C: gRPC goes on receiving, and can't be asked to receive once more. If it lost the call's lock by it,
+            # this thread has that for ever, and no other can end the call.
+            if self.call.add_callback((over := threading.Event()).set) and not over.wait(CLOSE_S):
+                self.call.cancel()
             return
         with suppress(grpc.RpcError):
             for _ in self.call:
@@ -146,13 +153,15 @@ class _Stream:
     def finish(self) -> None:
         """No more requests than what is to be sent now."""
         self._finishing = True
-        self._wake.set()
+        self._awake()
+
+    def _awake(self) -> None:
+        self._wake.put(None)
 
     def _requests(self, number: int) -> Iterator[Any]:
         yield self._consuming.first()
         while True:
-            self._wake.wait()
-            self._wake.clear()
+            self._wake.get()
             last = self._finishing
             if (request := self._consuming.request(number)) is not None:
                 yield request

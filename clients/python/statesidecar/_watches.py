@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from statesidecar._channel import Connection
+from statesidecar._flag import Flag
 from statesidecar._following import SILENCE_S, Following, cut
 from statesidecar._status import error_of_rpc
 from statesidecar.errors import StateSidecarError
@@ -42,7 +43,8 @@ class Watch(Iterator[WatchEvent]):
         self._connection: Connection | None = None
         self._call: Any = None
         self._waiting_since: float | None = None
-        self._closed = threading.Event()
+        self._dropping = threading.Lock()
+        self._closed = Flag()
         self._guard: threading.Thread | None = None
 
     @property
@@ -54,12 +56,12 @@ class Watch(Iterator[WatchEvent]):
         return self
 
     def __next__(self) -> WatchEvent:
-        while not self._closed.is_set():
-            event = self._following.event()
-            if event is not None:
-                return event
+        # What has come is shown also after `close`: the token is after it.
+        while (event := self._following.event()) is None:
+            if self._closed.is_set():
+                raise StopIteration
             self._receive()
-        raise StopIteration
+        return event
 
     def __enter__(self) -> Self:
         """Begins: changes from now on are told."""
@@ -80,10 +82,9 @@ class Watch(Iterator[WatchEvent]):
     def _receive(self) -> None:
         """One response, or one error and the pause after it."""
         try:
-            if self._call is None:
-                self._open()
+            call = self._call or self._open()
             self._waiting_since = time.monotonic()
-            response = next(self._call)
+            response = next(call)
             self._waiting_since = None
             self._following.take(response)
             return
@@ -96,12 +97,15 @@ class Watch(Iterator[WatchEvent]):
         if not self._closed.is_set():
             self._closed.wait(self._following.failed(failure))
 
-    def _open(self) -> None:
-        self._connection = self._borrow()
-        self._call = self._connection.rpcs["Watch"](self._following.request())
+    def _open(self) -> Any:
+        connection = self._connection = self._borrow()
+        call = self._call = connection.rpcs["Watch"](self._following.request())
+        if self._closed.is_set():  # Meanwhile: `close` may not have seen the call
+            call.cancel()
         if self._guard is None:
             self._guard = threading.Thread(target=self._look, name="state-sidecar-watch", daemon=True)
             self._guard.start()
+        return call
 
     def _look(self) -> None:
         """Ends a stream over which nothing comes any more: the kernel notices late or never."""
@@ -114,8 +118,9 @@ class Watch(Iterator[WatchEvent]):
                 call.cancel()
 
     def _drop(self) -> None:
-        call, self._call = self._call, None
-        connection, self._connection = self._connection, None
+        with self._dropping:  # Whoever receives, and whoever closes
+            call, self._call = self._call, None
+            connection, self._connection = self._connection, None
         if call is not None:
             call.cancel()
         if connection is not None:
