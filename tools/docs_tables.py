@@ -1,4 +1,4 @@
-"""Writes the tables of README.md, docs/settings.md and docs/adapters from the code, or fails if they are not what it says.
+"""Writes the tables of README.md and docs (settings, adapters, metrics) from the code, or fails if they are not what it says.
 
     python tools/docs_tables.py --write | --check
 
@@ -25,9 +25,10 @@ from sidecar.core.policy import PRESETS, Kind
 from sidecar.rpc.status import CODES
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.settings_sections import NamespaceSettings
+from sidecar.telemetry.instruments import INSTRUMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs/settings.md", ROOT / "docs/adapters/README.md")
+PAGES = tuple(ROOT / name for name in ("README.md", "docs/settings.md", "docs/adapters/README.md", "docs/metrics.md"))
 TABLE = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 _SCALES = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 
@@ -206,6 +207,21 @@ def capabilities() -> str:
     return _table(columns, docs_adapters.rows())
 
 
+def metrics() -> str:
+    """Every instrument."""
+    rows = (
+        (
+            f"`{one.exposed}`",
+            f"{one.form}",
+            re.sub(r"[{}]", "", one.unit) if one.unit != "1" else "",
+            ", ".join(f"`{label}`" for label in one.labels),
+            one.meaning,
+        )
+        for one in INSTRUMENTS
+    )
+    return _table(("in Prometheus", "type", "unit", "labels", "meaning"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "presets": presets,
     "errors": error_table,
@@ -213,6 +229,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "common_settings": common_settings,
     "capabilities": capabilities,
+    "metrics": metrics,
 }
 assert texts.KINDS.keys() == set(Kind)
 

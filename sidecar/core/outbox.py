@@ -13,11 +13,12 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sidecar.core.entry import Entry
 from sidecar.core.errors import DataLoss
 from sidecar.core.ledger import LEDGER, MESSAGES, SEPARATOR
+from sidecar.core.tracing import TRACE
 
 LANES = "0123456789abcdef"
 """What a hash begins with."""
@@ -25,6 +26,9 @@ MESSAGES_MAX = 32
 """Messages of a write."""
 TOPIC_BYTES_MAX = 256
 PAYLOAD_BYTES_MAX = 256 * 1024
+TRACEPARENT = "traceparent"
+"""The attribute by which a message's delivery and its consumers continue the trace of its write: W3C's name for it, and
+that of CloudEvents' extension for distributed tracing."""
 
 _LENGTH = struct.Struct(">I")
 _HASH_DIGITS = 16
@@ -98,6 +102,18 @@ class Pending:
             content_type=content_type,
             attributes=attributes,
         )
+
+
+def continued(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """With the trace of their write, if that is watched, where the writer has given none.
+
+    Not before what the writer gave has been checked: it is not its attribute that may be one too many.
+    """
+    trace = TRACE.get()
+    if trace is None:
+        return messages
+    own = {TRACEPARENT: trace.traceparent}
+    return tuple(replace(message, attributes=own | dict(message.attributes)) for message in messages)
 
 
 def message_id(version: int, index: int) -> str:

@@ -22,7 +22,7 @@ from sidecar.core.limits import (
 )
 from sidecar.core.modes import Durability, ServingMode
 from sidecar.core.operations import Append, Change, Operation, OperationResult, Put, Write, WriteId
-from sidecar.core.outbox import Message
+from sidecar.core.outbox import Message, continued
 from sidecar.core.store import Outcome, PrefixProgress, Touch
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.namespaces import Namespace, Namespaces
@@ -84,7 +84,7 @@ class Writes:
             deadline=deadline,
             tentative=tentative,
             checkpoint_every=space.checkpoint_every,
-            outbox=outbox,
+            outbox=continued(outbox) if outbox else (),
         )
         if outbox:
             check_messages(outbox, self._limits)

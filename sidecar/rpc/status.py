@@ -92,8 +92,10 @@ async def abort(
     """End the RPC with an error's status, and the mode where replies have one."""
     status = to_status(error)
     trailers = MODE_TRAILERS[mode] if mode is not None else ()
+    code = code_of(error)
+    context.set_code(code)  # abort tells it the caller, and nobody else: rpc/measuring.py asks for it
     await context.abort(
-        code_of(error),
+        code,
         status.message,
         trailing_metadata=((DETAILS_KEY, status.SerializeToString()), *trailers),
     )

@@ -100,6 +100,12 @@ class Backends:
         else:
             self.away.pop(name, None)
 
+    def by_tier(self) -> list[tuple[Tier, object]]:
+        """What there is, by the tier that it is of."""
+        hot = self.redis or self.hot_store
+        found: list[tuple[Tier, object]] = [(Tier.HOT, hot), (Tier.WARM, self.warm), (Tier.COLD, self.cold)]
+        return [(tier, backend) for tier, backend in found if backend is not None]
+
     def _opened(self) -> list[tuple[str, Store | Blobs]]:
         named: list[tuple[str, Store | Blobs | None]] = [
             ("warm", self.warm),

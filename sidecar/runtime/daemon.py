@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -18,17 +17,18 @@ from sidecar.core.failpoints import reach
 from sidecar.core.ports import Ports
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.checkpoints.jobs import Contents, Retention, Settle
-from sidecar.rpc import large
 from sidecar.rpc.admin_service import AdminService, DeadWriteAccess
-from sidecar.rpc.calls import Admission, Commits, guarded
+from sidecar.rpc.calls import Admission, Commits
 from sidecar.rpc.collecting import Collections
 from sidecar.rpc.migrating import MigrationAccess
 from sidecar.rpc.outbox_service import OutboxAccess, OutboxService
 from sidecar.rpc.state_service import StateService
 from sidecar.rpc.watch_service import Watches
 from sidecar.runtime import build, cleaning, memory, sinks
+from sidecar.runtime.census import Sizes, sources
 from sidecar.runtime.channel import NearChannel
 from sidecar.runtime.cleaning import Cleaning
+from sidecar.runtime.handlers import GenericHandlers
 from sidecar.runtime.http import ProbeServer
 from sidecar.runtime.listening import Listening
 from sidecar.runtime.locks import StartError
@@ -38,8 +38,9 @@ from sidecar.runtime.ports import SystemPorts
 from sidecar.runtime.report import Report
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.tasks import FollowupQueue, Rounds
+from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.watching import FeedReader
-from sidecar.telemetry.metrics import exposition
+from sidecar.telemetry.prometheus import exposition
 from sidecar.tiers.health import Health
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.repair import Repairer
@@ -67,44 +68,6 @@ SERVICES = (
 )
 
 
-class _GenericHandlers:
-    """A server that takes our handlers the generic way, with requests that can't be parsed told as such.
-
-    The generated code registers every method, too; grpcio's aio server then waits on a task a method at each request,
-    which was measured to cost 17 µs of 460 with our 26 methods (grpcio 1.85).
-    """
-
-    def __init__(self, server: grpc.aio.Server, giving_back: memory.GivingBack) -> None:
-        self._server = server
-        self._moved = giving_back.moved
-
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Nothing: the same handlers come by name."""
-
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        """Serve a service's methods."""
-        served = {name: self._served(name if service == SERVICES[0] else "", one) for name, one in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, served),))
-
-    def _served(self, name: str, handler: Any) -> Any:
-        """A method, named if it is of the StateService, whose large values are spared the copies."""
-        parse = guarded(large.PARSERS.get(name, handler.request_deserializer))
-        if name not in large.METHODS:
-            return handler._replace(request_deserializer=parse)
-        write, moved = large.SERIALIZERS.get(name, handler.response_serializer), self._moved
-
-        def parsed(raw: bytes) -> Any:
-            moved(len(raw))
-            return parse(raw)
-
-        def written(response: Any) -> bytes:
-            raw: bytes = write(response)
-            moved(len(raw))
-            return raw
-
-        return handler._replace(request_deserializer=parsed, response_serializer=written)
-
-
 class Daemon:
     """One sidecar. `start` once, then `stop`, which also undoes a start that failed half-way."""
 
@@ -118,7 +81,7 @@ class Daemon:
         self._server: grpc.aio.Server | None = None
         self._buffer: Buffer | None = None
         self._outboxes: Outboxes | None = None
-        self._background: list[Rounds | NearChannel | Cleaning | Membership | FeedReader] = []
+        self._background: list[Rounds | NearChannel | Cleaning | Membership | FeedReader | Telemetry | Sizes] = []
         self._stopped = False
 
     @property
@@ -155,10 +118,18 @@ class Daemon:
         self._commits = Commits(self.settings.write_timeout_s)
         self._watches = Watches(self._engine.watching, self._admission, watches_max=self.settings.watches_max)
         self._followups = FollowupQueue(self.settings.followups_max)
-        made = sinks.sinks(self.settings, ports.clock)
+        self._telemetry = Telemetry(self.settings, mode=self._health.mode)
+        made = sinks.sinks(self.settings, ports.clock, self._telemetry.tracer)
         self._outboxes = Outboxes(
-            namespaces, sinks.config(self.settings), sinks=made.named, default=made.default, ports=ports
+            namespaces,
+            sinks.config(self.settings),
+            sinks=made.named,
+            default=made.default,
+            ports=ports,
+            tracer=self._telemetry.tracer,
         )
+        interval_s = self.settings.telemetry.census_interval_s
+        self._sizes = Sizes(sources(backends, self._engine), ports.clock, interval_s=interval_s)
         self._report = Report(
             self.settings,
             backends=backends,
@@ -170,7 +141,12 @@ class Daemon:
             buffer=self._engine.buffer,
             cleaned=self._cleaner.tally,
             outbox=self._outboxes.figures,
+            telemetry=self._telemetry,
+            watchers=lambda: self._watches.count,
+            sizes=self._sizes.latest,
+            now=ports.clock.now,
         )
+        self._telemetry.figures = self._report
         self._server = self._grpc_server(self._outboxes)
         self.addresses = await self._listening.bind(self._server)
         await self._server.start()
@@ -266,7 +242,7 @@ class Daemon:
             MigrationAccess(self._engine.migrations, self._admission),
         )
         self._grpc_health = health.aio.HealthServicer()
-        generic = _GenericHandlers(server, memory.GivingBack(self.settings))
+        generic = GenericHandlers(server, memory.GivingBack(self.settings), self._telemetry.requests)
         add_StateServiceServicer_to_server(service, generic)
         outbox = OutboxAccess(
             outbox_of=outboxes.at,
@@ -311,7 +287,7 @@ class Daemon:
                 self._background.append(Rounds("cache repair", repairer.round, interval_s=REPAIR_INTERVAL_S))
             if placement.near is not None and bus is not None:
                 self._background.append(NearChannel(bus, placement.near, ports))
-        self._background += [Cleaning(self._cleaner, self.settings), self._membership]
+        self._background += [Cleaning(self._cleaner, self.settings), self._membership, self._telemetry, self._sizes]
         self._background += [FeedReader(feed) for feed in self._engine.watching.feeds]
         self._background.append(Rounds("mode", self._look, interval_s=LOOK_INTERVAL_S))
         for background in self._background:
@@ -327,6 +303,6 @@ class Daemon:
                 self.settings.http_listen,
                 healthz=lambda: (True, '{"alive": true}'),
                 readyz=self._report.ready,
-                metrics=lambda: exposition(self._report),
+                metrics=lambda accept: exposition(self._report, accept),
             )
             self._probes.start()

@@ -16,8 +16,9 @@ from sidecar.runtime import parsing
 from sidecar.runtime.examine_files import unusable
 from sidecar.runtime.findings import Finding, note, ok, wrong
 from sidecar.runtime.settings import DEFAULT_TCP, Settings
-from statesidecar.v1.admin_service_pb2 import GetStatusRequest
+from statesidecar.v1.admin_service_pb2 import TIER_STATE_DOWN, GetStatusRequest, GetStatusResponse
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
+from statesidecar.v1.types_pb2 import SERVING_MODE_NORMAL, ServingMode, Tier
 
 _ANSWER_BYTES_MAX = 4096
 
@@ -42,10 +43,16 @@ async def _grpc(address: str, timeout_s: float, *, asked_for: bool) -> Finding:
         taken, problem = _unix(path)
     if not taken:
         return wrong("listen", address, problem) if problem else ok("listen", address, "free")
-    daemon = await _daemon(address, timeout_s)
-    if not daemon:
+    status = await _daemon(address, timeout_s)
+    if status is None:
         return wrong("listen", address, "another program answers there: stop it, or choose another address with listen")
-    return ok("listen", address, f"{daemon} serves there")
+    of_app = f" of app {status.app}" if status.app else ""
+    told = f"state-sidecar {status.daemon_version}{of_app} serves there, mode {_word(ServingMode.Name(status.mode))}"
+    down = [_word(Tier.Name(tier.tier)) for tier in status.tiers if tier.state == TIER_STATE_DOWN]
+    if down:
+        told += f", {', '.join(down)} away: see state-sidecar status"
+    well = status.mode == SERVING_MODE_NORMAL and not down
+    return ok("listen", address, told) if well else note("listen", address, told)
 
 
 async def _http(address: str, timeout_s: float) -> Finding:
@@ -95,14 +102,19 @@ def _unix(path: Path) -> tuple[bool, str]:
     return answer in {0, errno.EAGAIN, errno.EINPROGRESS}, ""
 
 
-async def _daemon(address: str, timeout_s: float) -> str:
-    """What answers GetStatus there; empty: no daemon does."""
+async def _daemon(address: str, timeout_s: float) -> GetStatusResponse | None:
+    """What answers GetStatus there; None: no daemon does."""
     async with grpc.aio.insecure_channel(address.replace("unix://", "unix:", 1)) as channel:
         try:
-            status = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=timeout_s)
+            status: GetStatusResponse = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError:
-            return ""
-    return f"state-sidecar {status.daemon_version}{f' of app {status.app}' if status.app else ''}"
+            return None
+    return status
+
+
+def _word(name: str) -> str:
+    """What is particular in an enum's name."""
+    return name.removeprefix("SERVING_MODE_").removeprefix("TIER_").lower()
 
 
 async def _healthz(address: str, timeout_s: float) -> bytes:

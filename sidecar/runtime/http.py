@@ -29,7 +29,6 @@ Probe = Callable[[], tuple[bool, str]]
 
 THREADS_MAX = 16
 CONNECTION_S = 5.0
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
 _POLL_S = 0.1
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
@@ -40,7 +39,7 @@ _log = logging.getLogger(__name__)
 class ProbeServer:
     """Serves `/healthz`, `/readyz` (200 or 503, with their detail) and `/metrics`.
 
-    The callables are called in the server's threads, up to 16 at a time: they must be thread-safe and must not wait for
+    `metrics` answers a content type and a body for the types that are accepted. The callables are called in the server's threads, up to 16 at a time: they must be thread-safe and must not wait for
     the event loop. One that raises is told as 500 and logged.
     """
 
@@ -50,14 +49,14 @@ class ProbeServer:
         *,
         healthz: Probe,
         readyz: Probe,
-        metrics: Callable[[], bytes],
+        metrics: Callable[[str], tuple[str, bytes]],
         connection_s: float = CONNECTION_S,
     ) -> None:
         self._address = address
-        self._routes: dict[str, Callable[[], _Answer]] = {
-            "/healthz": lambda: _probed(healthz),
-            "/readyz": lambda: _probed(readyz),
-            "/metrics": lambda: (HTTPStatus.OK, METRICS_TYPE, metrics()),
+        self._routes: dict[str, _Route] = {
+            "/healthz": lambda _: _probed(healthz),
+            "/readyz": lambda _: _probed(readyz),
+            "/metrics": lambda accept: (HTTPStatus.OK, *metrics(accept)),
         }
         self._connection_s = connection_s
         self._server: _Server | None = None
@@ -94,6 +93,8 @@ class ProbeServer:
 
 
 _Answer = tuple[HTTPStatus, str, bytes]
+_Route = Callable[[str], _Answer]
+"""From what the caller accepts, by its header."""
 
 
 def _probed(probe: Probe) -> _Answer:
@@ -109,7 +110,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 4 * THREADS_MAX
 
-    def __init__(self, host: str, port: int, routes: dict[str, Callable[[], _Answer]], connection_s: float) -> None:
+    def __init__(self, host: str, port: int, routes: dict[str, _Route], connection_s: float) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.routes = routes
         self._connection_s = connection_s
@@ -172,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(_json(HTTPStatus.NOT_FOUND, {"status": "not found", "detail": f"known are {', '.join(known)}"}))
             return
         try:
-            answer = route()
+            answer = route(self.headers.get("Accept", ""))
         except Exception:  # noqa: BLE001  # whatever it is: answered as ours, and logged
             _log.exception("probe failed", extra={"path": self.path})
             answer = _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"status": "error", "detail": "see the daemon's log"})

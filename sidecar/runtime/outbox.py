@@ -14,6 +14,7 @@ from sidecar.core.errors import Draining, LimitExceeded, SidecarError, StoreCorr
 from sidecar.core.ledger import SEPARATOR
 from sidecar.core.ports import Ports
 from sidecar.core.sinks import Sink, SinkUnavailable
+from sidecar.core.tracing import Tracer
 from sidecar.engine.outbox.census import Census
 from sidecar.engine.outbox.config import OutboxConfig
 from sidecar.engine.outbox.group import SINKS
@@ -21,6 +22,7 @@ from sidecar.engine.outbox.letters import DeadLetters
 from sidecar.engine.outbox.outlets import Outlet, Source
 from sidecar.engine.outbox.queues import Batch
 from sidecar.engine.outbox.relay import Relay, RelayFigures
+from sidecar.engine.outbox.traced import CONSUMER, TracedSink
 from sidecar.runtime.tasks import Rounds
 from sidecar.tiers.placement import Placement
 
@@ -201,12 +203,14 @@ class Outbox:
         sinks: Mapping[str, Sink | None],
         default: Sink | None,
         ports: Ports,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`sinks` of namespaces; None: its messages wait for consumers. `default`: of all others."""
+        """`sinks` of namespaces; None: its messages wait for consumers. `default`: of all others. `tracer`: of consumers."""
         self.placement = placement
         self.config = config
         self.census = Census(placement.ledger, config.pending_max)
         self._ports = ports
+        self._tracer = tracer
         self._letters = DeadLetters(placement.ledger, placement.news)
         outlets: dict[int, Outlet] = {}
         for sink in (*sinks.values(), default):
@@ -236,6 +240,7 @@ class Outbox:
         if len(self._consumers) >= CONSUMERS_MAX:
             raise LimitExceeded(f"{CONSUMERS_MAX} streams consume messages here already", retry_after_s=1.0)
         config = replace(self.config, in_flight_max=in_flight_max)
+        sink = sink if self._tracer is None else TracedSink(sink, self._tracer, CONSUMER)
         outlet = Outlet(sink, rest_s=config.retry_delay_s, ports=self._ports, proven=True)
         relay = self._made(consumers_group(namespace, topics), Source({namespace: outlet}, topics=topics), config)
         unlisten = self.placement.news.listen(relay.heard)

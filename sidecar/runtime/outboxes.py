@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from sidecar.core.ports import Ports
 from sidecar.core.sinks import Sink
+from sidecar.core.tracing import Tracer
 from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.outbox.config import OutboxConfig
 from sidecar.engine.outbox.letters import DeadLetters
 from sidecar.runtime.outbox import Consumer, Outbox
-from sidecar.telemetry.metrics import OutboxFigures
+from sidecar.telemetry.figures import OutboxFigures
 from sidecar.tiers.placement import Placement
 
 
@@ -26,10 +27,14 @@ class Outboxes:
         sinks: Mapping[str, Sink | None],
         default: Sink | None,
         ports: Ports,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`sinks` of namespaces; None: its messages wait for consumers. `default`: of all others."""
+        """`sinks` of namespaces; None: its messages wait for consumers. `default`: of all others.
+
+        `tracer`: of what goes to consumers; sinks have it already.
+        """
         self.each = [
-            Outbox(placement, config, sinks=sinks, default=default, ports=ports)
+            Outbox(placement, config, sinks=sinks, default=default, ports=ports, tracer=tracer)
             for placement in namespaces.placements()
             if placement.authority.capabilities.quiet
         ]
@@ -70,6 +75,7 @@ class Outboxes:
             in_flight=sum(one.in_flight for one in relays),
             parked=sum(one.parked for one in relays),
             sinks_away=sum(len(one.errors) for one in relays),
+            sink_errors=[error for one in relays for error in one.errors],
         )
 
     def start(self) -> None:

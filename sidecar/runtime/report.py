@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from sidecar import __version__
+from sidecar.core.histograms import Distribution
 from sidecar.core.modes import ServingMode, Tier, serving_mode
-from sidecar.engine.cleaning.tally import Cleaned, Tally
+from sidecar.core.observed import Grouping, Pool, Pooled, Size
+from sidecar.engine.cleaning.tally import Tally
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
-from sidecar.rpc.convert import duration, optional_timestamp, timestamp, wire
+from sidecar.rpc.measuring import ABORTED
 from sidecar.runtime.build import Backends
 from sidecar.runtime.settings import Settings
+from sidecar.runtime.status import StatusTeller
 from sidecar.runtime.tasks import FollowupQueue
-from sidecar.telemetry.metrics import BufferFigures, HealthFigures, OutboxFigures
+from sidecar.runtime.telemetry import Telemetry
+from sidecar.telemetry.figures import BufferFigures, ExportFigures, HealthFigures, OutboxFigures, RequestFigures
 from sidecar.tiers.stats import TierReport
 from statesidecar.v1 import admin_service_pb2 as pb
 
@@ -24,6 +28,7 @@ class Report:
 
     `health`: the daemon's mode and its past; None: from what the tiers' last operations did. `buffer`: the journal's; None:
     there is none. `cleaned`: what background jobs did; None: there are none. `outbox`: what waits, and what went out.
+    `telemetry`: what was measured of requests; None: nothing was.
     """
 
     def __init__(
@@ -39,17 +44,25 @@ class Report:
         buffer: BufferFigures | None = None,
         cleaned: Tally | None = None,
         outbox: Callable[[], OutboxFigures] = OutboxFigures,
+        telemetry: Telemetry | None = None,
+        watchers: Callable[[], int] = lambda: 0,
+        sizes: Callable[[], Sequence[Size]] = tuple,
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._settings = settings
         self._backends = backends
         self._engine = engine
         self._admission = admission
         self._followups = followups
-        self._start_time = start_time
+        self.start_time = start_time
+        self._telemetry = telemetry
+        self._watchers = watchers
+        self._sizes = sizes
+        self.now = now
         self.health = health
         self.buffer = buffer
         self.cleaned = cleaned
         self.outbox = outbox
+        self._teller = StatusTeller(self, settings=settings, namespaces=engine.namespaces, telemetry=telemetry)
 
     def mode(self) -> ServingMode:
         """The guarantee that answers carry now, for namespaces with `authority: warm`."""
@@ -62,25 +75,7 @@ class Report:
 
     def status(self) -> pb.GetStatusResponse:
         """All of it."""
-        outbox = self.outbox()
-        return pb.GetStatusResponse(
-            mode=wire(self.mode()),
-            tiers=list(self._tiers()),
-            daemon_version=__version__,
-            start_time=timestamp(self._start_time),
-            app=self._settings.app,
-            draining=self._admission.draining,
-            requests_in_flight=self._admission.in_flight,
-            followups_pending=len(self._followups),
-            outbox_lag=duration(outbox.lag_s) if outbox.pending else None,
-            outbox_pending=outbox.pending,
-            dead_letters=outbox.dead_letters,
-            journal_depth=0 if self.buffer is None else self.buffer.depth,
-            dead_writes=0 if self.buffer is None else len(self.buffer.dead()),
-            journal_oldest_time=None if self.buffer is None else optional_timestamp(self.buffer.oldest_time),
-            cleaned_counts={} if self.cleaned is None else self.cleaned.counts,
-            cleaning=[] if self.cleaned is None else [_cleaning(job) for job in self.cleaned.jobs],
-        )
+        return self._teller.status(draining=self._admission.draining)
 
     def ready(self) -> tuple[bool, str]:
         """Ready from start to drain; a backend that is away doesn't make us unready, the detail says that it is."""
@@ -91,6 +86,43 @@ class Report:
             "journal_depth": 0 if self.buffer is None else self.buffer.depth,
         }
         return not self._admission.draining, json.dumps(detail)
+
+    def requests(self) -> RequestFigures:
+        """Of all RPCs."""
+        if self._telemetry is None:
+            return RequestFigures()
+        measured = self._telemetry.requests
+        lost: Counter[str] = Counter({series.kind: 0 for series in list(measured.durations)})
+        for series, recent in measured.last_minute.distributions().items():
+            lost[series.kind] += recent.count if series.outcome == ABORTED else 0
+        return RequestFigures(
+            durations={series: histogram.distribution() for series, histogram in list(measured.durations.items())},
+            conflicts_last_minute=lost,
+            in_flight=self._admission.in_flight,
+            streams=dict(measured.open_streams),
+            watchers=self._watchers(),
+            followups_pending=len(self._followups),
+            followups_dropped=self._followups.dropped,
+            loop_lag=self._telemetry.loop_lag.histogram.distribution(),
+        )
+
+    def sizes(self) -> Sequence[Size]:
+        """What is kept, by the latest count."""
+        return self._sizes()
+
+    def exports(self) -> ExportFigures | None:
+        """None: nothing is exported."""
+        return None if self._telemetry is None else self._telemetry.exports()
+
+    def pools(self) -> Mapping[Tier, Pool]:
+        """Of the backends that have one."""
+        found = [(tier, backend.pool) for tier, backend in self._backends.by_tier() if isinstance(backend, Pooled)]
+        return dict(found)
+
+    def batches(self) -> Mapping[Tier, Distribution]:
+        """Of the stores that group commits."""
+        found = [(tier, one) for tier, one in self._backends.by_tier() if isinstance(one, Grouping)]
+        return {tier: backend.batches.distribution() for tier, backend in found}
 
     def tier_reports(self) -> Iterator[tuple[Tier, TierReport, int]]:
         """Each configured tier that has figures, hottest first, with the bytes it holds in this process."""
@@ -105,44 +137,9 @@ class Report:
             yield Tier.HOT, namespaces.warm.cache.guard.report(), held
         if namespaces.warm is not None:
             yield Tier.WARM, namespaces.warm.guard.report(), getattr(self._backends.warm, "bytes_held", 0)
-
-    def _tiers(self) -> Iterator[pb.TierStatus]:
-        urls = self._settings.tier_urls().shown()
-        for tier, report, held in self.tier_reports():
-            authority = self._engine.namespaces.warm or self._engine.namespaces.hot
-            yield pb.TierStatus(
-                tier=wire(tier),
-                url="" if tier is Tier.NEAR else urls.hot if tier is Tier.HOT else urls.warm,
-                state=_state(report),
-                breaker=None if report.breaker is None else wire(report.breaker),
-                latency=_latency(report),
-                hit_ratio=report.hits / report.lookups if report.lookups else None,
-                lookups=report.lookups,
-                last_error=report.last_error,
-                authority=authority is not None and authority.tier is tier,
-                bytes_held=held,
-            )
-        if self._backends.cold is not None:
-            yield pb.TierStatus(tier=wire(Tier.COLD), url=urls.cold)
-
-
-def _state(report: TierReport) -> pb.TierState:
-    if report.up is None:
-        return pb.TIER_STATE_UNSPECIFIED
-    return pb.TIER_STATE_UP if report.up else pb.TIER_STATE_DOWN
+            if namespaces.warm.blobs is not None:
+                yield Tier.COLD, namespaces.warm.blobs.guard.report(), 0
 
 
 def _word(report: TierReport) -> str:
     return "unknown" if report.up is None else "up" if report.up else "down"
-
-
-def _cleaning(job: Cleaned) -> pb.CleaningStatus:
-    pass_time = optional_timestamp(job.pass_time)
-    return pb.CleaningStatus(tier=wire(job.tier), job=job.job, pass_time=pass_time, behind=job.behind)
-
-
-def _latency(report: TierReport) -> pb.LatencySummary | None:
-    if report.percentiles is None:
-        return None
-    p50, p95, p99 = (duration(seconds) for seconds in report.percentiles)
-    return pb.LatencySummary(p50=p50, p95=p95, p99=p99, count=report.count)

@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from sidecar import __version__
+from sidecar.core.tracing import TRACE
 from sidecar.runtime import failpoints, memory
 from sidecar.runtime.daemon import Daemon
 from sidecar.runtime.locks import StartError
@@ -70,8 +71,10 @@ def _banner(daemon: Daemon) -> str:
     )
 
 
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line, with what was given as `extra`."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with what was given as `extra`, and the trace of the request that it is about, if it is
+    watched, under the names that OpenTelemetry has for logs.
+    """
 
     _known = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -83,6 +86,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (trace := TRACE.get()) is not None and not trace.ended:
+            line |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
         line |= {name: value for name, value in record.__dict__.items() if name not in self._known}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -93,5 +98,5 @@ def configure_logging(settings: Settings) -> None:
     """To standard error, as text or JSON lines."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else text)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

@@ -36,6 +36,7 @@ from sidecar.runtime.settings_sections import (
     OutboxSettings,
     Seconds,
     Section,
+    TelemetrySettings,
     TierSettings,
     comma_separated,
 )
@@ -101,6 +102,7 @@ class Settings(Section):
     namespaces: dict[Annotated[str, AfterValidator(_namespace)], NamespaceSettings] = Field(default_factory=dict)
     limits: LimitSettings = LimitSettings()
     outbox: OutboxSettings = OutboxSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     cache_bytes_max: Bytes = 256 * MIB
     near_bytes_max: Bytes = 64 * MIB
     journal_bytes_max: Bytes = 256 * MIB

@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -25,7 +26,7 @@ from sidecar.core.policy import (
     Policy,
     Reconcile,
 )
-from sidecar.runtime import parsing
+from sidecar.runtime import exporting, parsing
 
 SCHEMES = {
     "hot": ("memory", "redis", "rediss", "redis+cluster", "redis+sentinel", "memcached", "none"),
@@ -145,6 +146,29 @@ class OutboxSettings(Section):
     poll_interval_s: Annotated[Seconds, Field(ge=0.01, le=60.0)] = 0.25
     pending_max: Count = 1_000_000
     dead_letter_retention_s: Seconds = 1_209_600.0
+
+
+class TelemetrySettings(Section):
+    """Where traces and metrics go besides `/metrics`, and how much is measured."""
+
+    otlp_endpoint: str | None = None
+    trace_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    export_interval_s: Annotated[Seconds, Field(ge=0.1, le=3600.0)] = 15.0
+    census_interval_s: Annotated[Seconds, Field(ge=1.0)] = 60.0
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _usable(cls, url: str | None) -> str | None:
+        if url is None or not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("not the URL of a collector: write http://host:4317, or https:// for TLS")
+        if parts.username is not None:
+            raise ValueError("credentials in a URL end up in logs: set OTEL_EXPORTER_OTLP_HEADERS in the environment")
+        if not exporting.installed():
+            raise ValueError(f"this needs OpenTelemetry's exporter: install {exporting.EXTRA}")
+        return url
 
 
 class NamespaceOutboxSettings(Section):

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from sidecar.core.policy import Authority
 from sidecar.core.ports import Clock
 from sidecar.core.sinks import Sink
+from sidecar.core.tracing import Tracer
 from sidecar.engine.outbox import OutboxConfig
+from sidecar.engine.outbox.traced import TracedSink
 from sidecar.runtime.settings_sections import NO_SINK
 from sidecar.runtime.settings_sources import Problem
 from sidecar.sinks import build, shown
+from sidecar.telemetry.destinations import destination
 
 if TYPE_CHECKING:
     from sidecar.runtime.settings import Settings
@@ -30,7 +33,7 @@ class Sinks:
     """Of those that say where their messages go; None: to consumers."""
 
 
-def sinks(settings: Settings, clock: Clock) -> Sinks:
+def sinks(settings: Settings, clock: Clock, tracer: Tracer | None = None) -> Sinks:
     """The sinks of the settings. Client libraries are imported here, each only when a URL asks for it."""
     made: dict[str, Sink] = {}
 
@@ -38,7 +41,8 @@ def sinks(settings: Settings, clock: Clock) -> Sinks:
         if url == NO_SINK:
             return None
         if url not in made:
-            made[url] = build(url, app=settings.app, clock=clock)
+            sink = build(url, app=settings.app, clock=clock)
+            made[url] = sink if tracer is None else TracedSink(sink, tracer, destination(shown(url)))
         return made[url]
 
     return Sinks(

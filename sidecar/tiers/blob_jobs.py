@@ -189,7 +189,7 @@ class OrphanSearch:
                     break
 
         try:
-            await self._blobs.guard.call(listed)
+            await self._blobs.guard.call("list", listed)
         except (StoreUnavailable, OutcomeUnknown) as exc:
             raise ColdUnavailable(f"the cold tier can't be listed: {exc.message}") from exc
         self._names, self._last = listing, names[-1] if names else ""

@@ -19,6 +19,7 @@ from sidecar.core.blobs import Blobs
 from sidecar.core.errors import ColdUnavailable, OutcomeUnknown, StoreUnavailable, VersionConflict
 from sidecar.core.failpoints import reach
 from sidecar.core.ledger import SECRET, blob_key
+from sidecar.core.modes import Tier
 from sidecar.core.operations import Check, Put
 from sidecar.core.ports import Ports
 from sidecar.tiers.guard import Guard
@@ -64,7 +65,7 @@ def blob_ledger(ledger: Ledger, cold: Blobs, ports: Ports) -> BlobLedger:
     async def probe() -> None:
         await cold.get(PROBE_BLOB)
 
-    guard = Guard("the cold tier", ports=ports, probe=probe, slow_s=SLOW_S)
+    guard = Guard(Tier.COLD, ports=ports, probe=probe, slow_s=SLOW_S)
     guard.calls_max = CALLS_MAX
     return BlobLedger(ledger, cold, guard, ports)
 
@@ -138,7 +139,7 @@ class BlobLedger:
 
     async def _put(self, blob: str, content: bytes) -> None:
         try:
-            made = await self.guard.call(lambda: self.backend.put(blob, content))
+            made = await self.guard.call("put", lambda: self.backend.put(blob, content))
         except (StoreUnavailable, OutcomeUnknown) as exc:
             raise ColdUnavailable(f"the value can't be stored in the cold tier: {exc.message}") from exc
         if not made:
@@ -151,7 +152,7 @@ class BlobLedger:
         """
         async with self.room.taken(size):
             try:
-                content = await self.guard.call(lambda: self.backend.get(blob), again=True)
+                content = await self.guard.call("get", lambda: self.backend.get(blob), again=True)
             except (StoreUnavailable, OutcomeUnknown) as exc:
                 raise ColdUnavailable(f"the cold tier can't be read: {exc.message}") from exc
         self.guard.stats.looked_up(content is not None, 1)
@@ -160,7 +161,7 @@ class BlobLedger:
     async def delete(self, blob: str) -> None:
         """Remove an object that nobody can point to any more. Raises ColdUnavailable; then it may be gone or not."""
         try:
-            await self.guard.call(lambda: self.backend.delete(blob), again=True)
+            await self.guard.call("delete", lambda: self.backend.delete(blob), again=True)
         except (StoreUnavailable, OutcomeUnknown) as exc:
             raise ColdUnavailable(f"the blob can't be deleted: {exc.message}") from exc
 

@@ -34,7 +34,7 @@ class CacheSide:
         generation = self.generation
         if generation is None:
             return [Miss(None)] * len(keys)
-        found = await self._asked(lambda: self.backend.get(namespace, keys, generation=generation, now=now))
+        found = await self._asked("get", lambda: self.backend.get(namespace, keys, generation=generation, now=now))
         return [Miss(None)] * len(keys) if found is None else found
 
     async def lease(self, namespace: str, keys: Sequence[str], *, now: int) -> Leases:
@@ -42,7 +42,7 @@ class CacheSide:
         generation = self.generation
         if generation is None:
             return {}
-        leases = await self._asked(lambda: self.backend.lease(namespace, keys, generation=generation, now=now))
+        leases = await self._asked("lease", lambda: self.backend.lease(namespace, keys, generation=generation, now=now))
         if leases is None:
             return {}
         return {key: lease for key, lease in zip(keys, leases, strict=True) if lease is not None}
@@ -52,7 +52,9 @@ class CacheSide:
         generation = self.generation
         if generation is None:
             return False
-        filled = await self._asked(lambda: self.backend.fill(namespace, fills, generation=generation, now=now))
+        filled = await self._asked("fill", lambda: self.backend.fill(namespace, fills, generation=generation, now=now))
+        if filled is not None:
+            self.stats.fills_refused += len(fills) - filled
         return filled == len(fills)
 
     async def apply(self, namespace: str, copies: Sequence[Copy]) -> None:
@@ -61,21 +63,21 @@ class CacheSide:
         if generation is None:
             await self.invalidate(namespace, [copy.key for copy in copies])
         else:
-            await self._asked(lambda: self.backend.apply(namespace, copies, generation=generation))
+            await self._asked("apply", lambda: self.backend.apply(namespace, copies, generation=generation))
 
     async def invalidate(self, namespace: str, keys: Sequence[str]) -> None:
         """Forget copies."""
-        await self._asked(lambda: self.backend.invalidate(namespace, keys))
+        await self._asked("invalidate", lambda: self.backend.invalidate(namespace, keys))
 
     async def release(self, namespace: str, leases: Leases) -> None:
         """Give leases back."""
         if leases:
-            await self._asked(lambda: self.backend.release(namespace, sorted(leases.items())))
+            await self._asked("release", lambda: self.backend.release(namespace, sorted(leases.items())))
 
-    async def _asked(self, operation: Callable[[], Awaitable[T]]) -> T | None:
+    async def _asked(self, name: str, operation: Callable[[], Awaitable[T]]) -> T | None:
         """None: it was not heard."""
         try:
-            return await self.guard.call(operation)
+            return await self.guard.call(name, operation)
         except (CacheUnavailable, StoreUnavailable, LimitExceeded):
             return None
 

@@ -8,10 +8,10 @@ bring it down again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from sidecar.core.breaker import Breaker, BreakerPolicy, RetryBudget
+from sidecar.core.breaker import Breaker, BreakerPolicy, BreakerState, RetryBudget
 from sidecar.core.cache import CacheUnavailable
 from sidecar.core.errors import (
     DeadlineExceeded,
@@ -22,7 +22,9 @@ from sidecar.core.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from sidecar.core.modes import Tier
 from sidecar.core.ports import Ports, Signal
+from sidecar.core.tracing import TRACE, Trace
 from sidecar.tiers.stats import TierReport, TierStats
 
 CALLS_MAX = 512
@@ -45,14 +47,15 @@ _FAILURES = (StoreUnavailable, OutcomeUnknown, CacheUnavailable)
 class Guard:
     """The guard of one tier. `slow_s`: what takes longer counts as a failure; the backend's own bound ends it.
 
-    `probe` asks the backend something small.
+    `probe` asks the backend something small; call `probe` of the guard several times a second.
     """
 
-    def __init__(self, name: str, *, ports: Ports, probe: Callable[[], Awaitable[object]], slow_s: float) -> None:
-        self.stats = TierStats()
+    def __init__(self, tier: Tier, *, ports: Ports, probe: Callable[[], Awaitable[object]], slow_s: float) -> None:
+        self.stats = TierStats(ports.clock.now)
         self.breaker = Breaker(BreakerPolicy(slow_s=slow_s), jitter=ports.random)
         self.calls_max = CALLS_MAX
-        self._name = name
+        self._tier = tier
+        self._name = f"the {tier.name.lower()} tier"
         self._ports = ports
         self._probe = probe
         self._monotonic = ports.clock.monotonic
@@ -60,6 +63,8 @@ class Guard:
         self._reason = StoreUnavailable.default_reason
         self._under_way = 0
         self._waiting: deque[Signal] = deque()
+        self._seconds: Mapping[BreakerState, float] = dict.fromkeys(BreakerState, 0.0)
+        self._looked_s = self._monotonic()
 
     @property
     def passes(self) -> bool:
@@ -67,9 +72,10 @@ class Guard:
         return self.breaker.passes
 
     async def call(
-        self, operation: Callable[[], Awaitable[T]], *, again: bool = False, deadline: float | None = None
+        self, name: str, operation: Callable[[], Awaitable[T]], *, again: bool = False, deadline: float | None = None
     ) -> T:
-        """Do it. `again`: it may be done twice, so a quick failure is tried again while the deadline is not near.
+        """Do it. `name`: what metrics and traces call it. `again`: it may be done twice, so a quick failure is tried again
+        while the deadline is not near.
 
         Raises what it raises; StoreUnavailable at once while the breaker is open; LimitExceeded when too many wait.
         """
@@ -80,7 +86,7 @@ class Guard:
             try:
                 if not self._admit(began_s):
                     began_s = await self._admitted_later()
-                result = await self._attempt(operation, began_s)
+                result = await self._attempt(name, operation, began_s)
             except OutcomeUnknown as exc:
                 unknown = exc
                 if not (again and self._may_repeat(attempt, began_s, deadline)):
@@ -100,6 +106,7 @@ class Guard:
 
     async def probe(self) -> bool:
         """A round of whoever looks after it: one probe, if it is time for one. Nothing more is left to do."""
+        self._look()
         if not self.breaker.probe_due(self._monotonic()):
             return False
         good = False
@@ -111,6 +118,7 @@ class Guard:
         except SidecarError:
             good = True  # an answer, if not a pleasant one
         finally:
+            self._look()  # half open, as long as the probe took
             self.breaker.probed(good=good, now=self._monotonic())
         if self.passes:
             self.stats.succeeded(0.0)
@@ -124,20 +132,44 @@ class Guard:
 
     def report(self) -> TierReport:
         """Figures now."""
-        return self.stats.report(self.breaker.state)
+        return self.stats.report(
+            self.breaker.state,
+            breaker_seconds=self._seconds,
+            in_flight=self._under_way,
+            waiting=len(self._waiting),
+        )
 
     # ----
 
-    async def _attempt(self, operation: Callable[[], Awaitable[T]], began_s: float) -> T:
+    async def _attempt(self, name: str, operation: Callable[[], Awaitable[T]], began_s: float) -> T:
+        trace = TRACE.get()
         try:
-            result = await operation()
+            result = await (operation() if trace is None else self._traced(trace, name, operation))
         except BaseException as exc:
             self._tell(exc, began_s)
+            answered = isinstance(exc, SidecarError) and not isinstance(exc, (*_FAILURES, DeadlineExceeded))
+            self.stats.took(name, self._monotonic() - began_s, answered=answered)
             raise
         finally:
             self._leave()
-        self._answered(began_s)
+        self.stats.took(name, self._answered(began_s), answered=True)
         return result
+
+    async def _traced(self, trace: Trace, name: str, operation: Callable[[], Awaitable[T]]) -> T:
+        span = trace.operation(self._tier, name)
+        try:
+            result = await operation()
+        except BaseException as exc:
+            span.end(exc)
+            raise
+        span.end()
+        return result
+
+    def _look(self) -> None:
+        """Count how long the breaker was in its state: to the time between two rounds."""
+        now, state = self._monotonic(), self.breaker.state
+        self._seconds = {**self._seconds, state: self._seconds[state] + now - self._looked_s}
+        self._looked_s = now
 
     def _tell(self, exc: BaseException, began_s: float) -> None:
         """What an error says about the backend."""
@@ -157,10 +189,12 @@ class Guard:
         self.stats.failed(exc)
         self._reason = exc.reason if isinstance(exc, StoreUnavailable) else StoreUnavailable.default_reason
 
-    def _answered(self, began_s: float) -> None:
+    def _answered(self, began_s: float) -> float:
+        """How long it took."""
         now = self._monotonic()
         self.breaker.answered(began_s, now)
         self.stats.succeeded(now - began_s)
+        return now - began_s
 
     def _failed(self, began_s: float) -> None:
         self.breaker.failed(began_s, self._monotonic())

@@ -21,6 +21,8 @@ class Health:
         """How often the mode changed since the start."""
         self.seconds: Mapping[ServingMode, float] = dict.fromkeys(ServingMode, 0.0)
         """How long each mode lasted since the start, up to the last look."""
+        self._clock = clock
+        self._since = clock.now()
         self._placement = placement
         self._backlog = backlog
         self._monotonic = clock.monotonic
@@ -32,13 +34,20 @@ class Health:
         """The mode now: bad news at once, good news as of the last look. Changes nothing, so any thread may ask."""
         return max(self._mode, self._decide(steady=True))
 
+    @property
+    def since(self) -> int:
+        """Since when the mode is what it is, in milliseconds since 1970."""
+        return self._since if self.mode() is self._mode else self._clock.now()
+
     def look(self) -> None:
         """See how the tiers are, and count."""
         now = self._monotonic()
         self.seconds = {**self.seconds, self._mode: self.seconds[self._mode] + now - self._looked_s}
         self._looked_s = now
         mode = self._decide(steady=self._damper.observe(up=self._answers, now=now))
-        self.changes += mode is not self._mode
+        if mode is not self._mode:
+            self.changes += 1
+            self._since = self._clock.now()
         self._mode = mode
 
     @property

@@ -29,13 +29,14 @@ class Ledger:
     async def get(self, keys: Sequence[str], *, deadline: float | None = None) -> list[Entry | None]:
         """Rows by key, in order; None: there is none."""
         copies = await self._guard.call(
-            lambda: self.authority.get(LEDGER, keys, deadline=deadline), again=True, deadline=deadline
+            "ledger_get", lambda: self.authority.get(LEDGER, keys, deadline=deadline), again=True, deadline=deadline
         )
         return [copy if isinstance(copy, Entry) else None for copy in copies]
 
     async def scan(self, prefix: str, *, after: str | None = None, limit: int, keys_only: bool = False) -> Page:
         """Rows in the order of their keys; at most `limit`, and 16 MiB of values but at least one row."""
         return await self._guard.call(
+            "ledger_scan",
             lambda: self.authority.scan(
                 LEDGER, prefix, after=after, limit=limit, bytes_max=PAGE_BYTES_MAX, keys_only=keys_only
             ),
@@ -55,5 +56,5 @@ class Ledger:
             tentative=True,
         )
         return await self._guard.call(
-            lambda: self.authority.commit(write), again=request is not None, deadline=deadline
+            "ledger_commit", lambda: self.authority.commit(write), again=request is not None, deadline=deadline
         )

@@ -48,6 +48,10 @@ class Holder(Protocol):
         """What it holds now."""
         ...
 
+    def __len__(self) -> int:
+        """How many it holds now."""
+        ...
+
     def get(self, at: At) -> Held | None:
         """What is held."""
         ...
@@ -87,6 +91,9 @@ class Near:
     def bytes_held(self) -> int:
         """What the copies take."""
         return self._holder.bytes_held
+
+    def __len__(self) -> int:
+        return len(self._holder)
 
     def serves(self, namespace: str) -> bool:
         """Whether the namespace has copies here."""
@@ -133,8 +140,13 @@ class Near:
 
     # ---- reads
 
-    def look_up(self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, now: int) -> list[Entry | None]:
-        """For each key an entry that is at least its floor, not ended and not too old; `trusted` is the caller's to ask."""
+    def look_up(
+        self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, now: int, counted: bool = True
+    ) -> list[Entry | None]:
+        """For each key an entry that is at least its floor, not ended and not too old; `trusted` is the caller's to ask.
+
+        `counted`: False for a read that was counted when it looked here before.
+        """
         oldest_s = self._monotonic() - (self._max_age_ms(namespace) or 0) / 1000
         found: list[Entry | None] = []
         for key, floor in zip(keys, floors, strict=True):
@@ -147,7 +159,8 @@ class Near:
                 and not held.entry.expired(now)
             )
             found.append(held.entry if held is not None and good else None)
-        self.stats.looked_up(sum(entry is not None for entry in found), len(keys))
+        if counted:
+            self.stats.looked_up(sum(entry is not None for entry in found), len(keys))
         return found
 
     def reading(self, namespace: str, keys: Sequence[str]) -> Reading:
@@ -157,12 +170,15 @@ class Near:
 
     def keep(self, reading: Reading, copies: Sequence[Copy | None]) -> None:
         """Hold what was read, but for what was announced meanwhile."""
-        if not self.trusted or reading.era != self._era:
+        if not self.trusted:
             return
         for copy in copies:
             if not isinstance(copy, Entry):
                 continue
-            if self._announced[_stripe(reading.namespace, copy.key)] == reading.marks.get(copy.key):
+            announced = self._announced[_stripe(reading.namespace, copy.key)] != reading.marks.get(copy.key)
+            if announced or reading.era != self._era:
+                self.stats.fills_refused += 1
+            else:
                 self._holder.put((reading.namespace, copy.key), Held(copy, reading.begin_s, self._era))
 
 

@@ -35,7 +35,6 @@ from sidecar.tiers.shown import Waking, shown, shown_entries
 SLOW_S = {Tier.HOT: 0.25, Tier.WARM: 1.0}
 """An answer that takes longer counts as a failure of its tier."""
 PROBE_NAMESPACE, PROBE_KEY = "default", "state-sidecar/probe"
-"""A key that is read to find out whether the authority is back; nobody has to have it."""
 
 
 class Placement:
@@ -58,12 +57,11 @@ class Placement:
         self.tier = tier
         self.ports = ports
         self.durability = Durability.COMMITTED if authority.capabilities.durable else Durability.VOLATILE
-        self.guard = Guard(f"the {tier.name.lower()} tier", ports=ports, probe=self._probe, slow_s=SLOW_S[tier])
+        self.guard = Guard(tier, ports=ports, probe=self._probe, slow_s=SLOW_S[tier])
         self.stats = self.guard.stats
         side = NoCache() if cache is None else cache
-        self.cache = CacheSide(
-            side, cache_guard or Guard("the hot tier", ports=ports, probe=side.identity, slow_s=SLOW_S[Tier.HOT])
-        )
+        before = cache_guard or Guard(Tier.HOT, ports=ports, probe=side.identity, slow_s=SLOW_S[Tier.HOT])
+        self.cache = CacheSide(side, before)
         self.cached = cache is not None
         self.near = near
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
@@ -153,7 +151,7 @@ class Placement:
         now = self.authority.now()
         found = await self._through.get_cached(namespace, keys, floors, now=now)
         if self.near is not None and self.near.serves(namespace):
-            held = self.near.look_up(namespace, keys, floors, now=now)
+            held = self.near.look_up(namespace, keys, floors, now=now, counted=False)
             found = Found(
                 [
                     Lookup(entry, Tier.NEAR, stale_possible=True) if lookup.tier is Tier.NONE and entry else lookup
@@ -207,6 +205,7 @@ class Placement:
     ) -> Page:
         """A page of rows, from the authority: a value that is in the cold tier is a pointer, for `resolve`."""
         return await self.guard.call(
+            "scan",
             lambda: self.authority.scan(
                 namespace, prefix, after=after, limit=limit, bytes_max=bytes_max, keys_only=keys_only, deadline=deadline
             ),
@@ -216,13 +215,13 @@ class Placement:
 
     async def _ask(self, namespace: str, keys: Sequence[str], deadline: float | None) -> list[Copy | None]:
         copies = await self.guard.call(
-            lambda: self.authority.get(namespace, keys, deadline=deadline), again=True, deadline=deadline
+            "get", lambda: self.authority.get(namespace, keys, deadline=deadline), again=True, deadline=deadline
         )
         self.stats.looked_up(sum(isinstance(copy, Entry) for copy in copies), len(copies))
         return copies
 
     async def _probe(self) -> None:
-        """Ask the authority something small."""
+        """Find out whether the authority is back, by a key that nobody has to have."""
         await self.authority.get(PROBE_NAMESPACE, [PROBE_KEY])
 
     # ---- writes
@@ -241,7 +240,7 @@ class Placement:
 
     async def relocate(self, write: Write) -> Outcome:
         """Commit what changes nothing for anybody: no cache is told."""
-        return await self.guard.call(lambda: self.authority.commit(write))
+        return await self.guard.call("relocate", lambda: self.authority.commit(write))
 
     async def _commit(self, write: Write) -> Outcome:
         """The entry that was written stays hot: the lease for it is taken before."""
@@ -251,7 +250,7 @@ class Placement:
         try:
             reach("write.commit.before")
             outcome = await self.guard.call(
-                lambda: self.authority.commit(write), again=write.request is not None, deadline=write.deadline
+                "commit", lambda: self.authority.commit(write), again=write.request is not None, deadline=write.deadline
             )
         except OutcomeUnknown:
             await self.forget(namespace, keys)
@@ -294,7 +293,7 @@ class Placement:
 
     async def touch(self, namespace: str, touches: Sequence[Touch], *, announce: bool) -> list[Touched]:
         """Move ends. A cached copy knows only the old end, so it is forgotten."""
-        touched = await self.guard.call(lambda: self.authority.touch(namespace, touches, announce=announce))
+        touched = await self.guard.call("touch", lambda: self.authority.touch(namespace, touches, announce=announce))
         reach("touch.commit.after")
         await self.forget(namespace, [touch.key for touch in touches])
         return touched
@@ -304,7 +303,8 @@ class Placement:
     ) -> PrefixProgress:
         """One batch of a deletion."""
         after = await self.guard.call(
-            lambda: self.authority.delete_prefix(namespace, prefix, limit=limit, request=request, progress=progress)
+            "delete_prefix",
+            lambda: self.authority.delete_prefix(namespace, prefix, limit=limit, request=request, progress=progress),
         )
         reach("delete_prefix.batch.after")
         if after.tombstones:
@@ -314,7 +314,7 @@ class Placement:
 
     async def sweep(self, order: SweepOrder) -> Swept:
         """One batch of cleaning. Also finds out whether the authority answers when nobody asks for anything."""
-        swept = await self.guard.call(lambda: self.authority.sweep(order))
+        swept = await self.guard.call("sweep", lambda: self.authority.sweep(order))
         reach("sweep.commit.after")
         if swept.expired:
             self.news.committed()
@@ -333,8 +333,8 @@ class Placement:
 
     async def changes(self, *, after: int | None, limit: int) -> ChangePage:
         """Change rows of the authority."""
-        return await self.guard.call(lambda: self.authority.changes(after=after, limit=limit))
+        return await self.guard.call("changes", lambda: self.authority.changes(after=after, limit=limit))
 
     async def cache_generation(self, identity: str) -> int:
         """The generation of the cache called `identity`, by the authority."""
-        return await self.guard.call(lambda: self.authority.cache_generation(identity))
+        return await self.guard.call("cache_generation", lambda: self.authority.cache_generation(identity))

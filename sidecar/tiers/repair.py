@@ -53,9 +53,10 @@ class Repairer:
         await self._tell(page)
         reach("repair.tell.after")
         renewed = await self._heard(
+            "renew_repair",
             lambda: self._cache.backend.renew_repair(
                 self._owner, generation=self._generation, cursor=page.cursor, now=self._placement.authority.now()
-            )
+            ),
         )
         return renewed and len(page.changes) == CHANGES_PER_ROUND
 
@@ -66,15 +67,16 @@ class Repairer:
         changes after the cursor are all that what is cached may lack. A cursor that isn't there was perhaps forgotten;
         then a new generation is begun. `young_above`: one that we raised to, so those above it have not been used.
         """
-        identity = await self._heard(self._cache.backend.identity)
+        identity = await self._heard("identity", self._cache.backend.identity)
         generation = await self._placement.cache_generation(identity)
         begin = None
         if young_above is not None and generation > young_above:
             begin = (await self._placement.changes(after=None, limit=1)).cursor
         turn = await self._heard(
+            "claim_repair",
             lambda: self._cache.backend.claim_repair(
                 self._owner, generation=generation, begin=begin, now=self._placement.authority.now()
-            )
+            ),
         )
         if turn is not None and turn.cursor is None:
             return await self._turn(young_above=await self._new_generation()) if young_above is None else None
@@ -119,12 +121,12 @@ class Repairer:
             Tombstone(namespace=namespace, key=change.key, version=change.version, delete_time=now)
             for change in changes
         ]
-        await self._heard(lambda: cache.apply(namespace, told, generation=self._generation))
+        await self._heard("apply", lambda: cache.apply(namespace, told, generation=self._generation))
         if touched := [change.key for change in changes if change.kind is ChangeKind.TOUCH]:
-            await self._heard(lambda: cache.invalidate(namespace, touched))
+            await self._heard("invalidate", lambda: cache.invalidate(namespace, touched))
 
-    async def _heard(self, told: Callable[[], Awaitable[T]]) -> T:
+    async def _heard(self, name: str, told: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await self._cache.guard.call(told)
+            return await self._cache.guard.call(name, told)
         except CacheUnavailable as exc:
             raise StoreUnavailable(f"the cache did not hear: {exc}") from exc

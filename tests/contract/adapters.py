@@ -77,6 +77,8 @@ STORES = [MEMORY_STORE, SQLITE_STORE, POSTGRES_STORE, DYNAMODB_STORE, REDIS_STOR
 DURABLE_STORES = [harness for harness in STORES if harness.durable]
 FEED_STORES = [harness for harness in STORES if harness.changes]
 QUIET_STORES = [harness for harness in STORES if harness.quiet]
+COUNTING_STORES = [harness for harness in STORES if harness.counts]
+COUNTING_QUIET_STORES = [harness for harness in COUNTING_STORES if harness.quiet]
 SPOILABLE_STORES = [harness for harness in STORES if harness.spoil]
 CACHES = [
     MEMORY_CACHE,

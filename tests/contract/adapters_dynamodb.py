@@ -89,6 +89,7 @@ async def _spoil_item(store: StoreUnderTest, key: str) -> None:
 DYNAMODB_STORE = StoreHarness(
     name="dynamodb",
     durable=True,
+    counts=False,
     make=make_store,
     place=table_of,
     forget_changes=_sweep_all,

@@ -12,6 +12,8 @@ from tests.contract.adapters import (
     BLOBS,
     BOUNDED_CACHES,
     CACHES,
+    COUNTING_QUIET_STORES,
+    COUNTING_STORES,
     DURABLE_STORES,
     FEED_STORES,
     QUIET_STORES,
@@ -47,6 +49,18 @@ async def feed_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 
 @pytest.fixture(params=QUIET_STORES, ids=lambda harness: harness.name)
 async def quiet_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
+    async for subject in _opened("store", request, tmp_path):
+        yield subject
+
+
+@pytest.fixture(params=COUNTING_STORES, ids=lambda harness: harness.name)
+async def counting_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
+    async for subject in _opened("store", request, tmp_path):
+        yield subject
+
+
+@pytest.fixture(params=COUNTING_QUIET_STORES, ids=lambda harness: harness.name)
+async def counting_quiet_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreUnderTest]:
     async for subject in _opened("store", request, tmp_path):
         yield subject
 

@@ -37,6 +37,8 @@ class StoreHarness:
     durable: bool
     changes: bool = True
     quiet: bool = True
+    counts: bool = True
+    """Whether it can tell how much it holds."""
     make: Callable[[Path, ManualClock], Store]
     place: Callable[[Path], AbstractAsyncContextManager[object]] = nullcontext
     advance: Callable[[StoreUnderTest, int], Awaitable[None]] = _move_clock

@@ -15,7 +15,11 @@ import pytest
 
 import tests.contract
 
-SUBJECTS = ("store", "durable_store", "feed_store", "quiet_store", "spoilable_store", "cache", "bounded_cache", "blobs")
+SUBJECTS = (
+    *("store", "durable_store", "feed_store", "quiet_store", "spoilable_store"),
+    *("counting_store", "counting_quiet_store"),
+    *("cache", "bounded_cache", "blobs"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

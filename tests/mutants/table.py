@@ -18,6 +18,7 @@ from tests.mutants import (
     quiet_decisions,
     wrong_blobs,
     wrong_caches,
+    wrong_counts,
     wrong_outboxes,
     wrong_stores,
     wrong_writes,
@@ -43,9 +44,8 @@ def _store(kind: Callable[..., MemoryStore], caught_by: str, **options: Any) -> 
         return kind(clock=clock, changes_max=CHANGES_MAX)
 
     harness = StoreHarness(name=name, durable=False, make=make, forget_changes=MEMORY_STORE.forget_changes)
-    return Mutant(
-        name=name, subjects=("store", "feed_store", "quiet_store"), harness=harness, caught_by=caught_by, **options
-    )
+    subjects = ("store", "feed_store", "quiet_store", "counting_store", "counting_quiet_store")
+    return Mutant(name=name, subjects=subjects, harness=harness, caught_by=caught_by, **options)
 
 
 def _decision(wrong: decisions.Decide, caught_by: str) -> Mutant:
@@ -119,6 +119,14 @@ RIGHT = [
     _blobs(FileBlobs, ""),
 ]
 MUTANTS = [
+    _store(wrong_counts.CountsWhatEnded, "test_what_has_ended_is_not_counted_swept_or_not"),
+    _store(wrong_counts.CountsTombstones, "test_what_was_deleted_is_not_counted_nor_are_tombstones"),
+    _store(wrong_counts.CountsOverwrittenTwice, "test_an_entry_that_is_overwritten_counts_once_with_what_it_has_now"),
+    _store(
+        wrong_counts.CountsKeysByCharacters,
+        "test_entries_and_the_bytes_of_keys_and_values_are_counted_by_namespace",
+    ),
+    _store(wrong_counts.CountsNothingAway, "test_values_that_are_in_cold_are_counted_by_what_they_have_there"),
     _decision(quiet_decisions.relocation_unguarded, "test_only_the_state_that_was_meant_is_moved"),
     _decision(quiet_decisions.ledger_check_ignored, "test_a_write_holds_only_while_a_row_of_the_ledger_does"),
     _decision(quiet_decisions.relocation_is_a_change, "test_only_the_value_moves"),

@@ -104,7 +104,7 @@ async def test_every_kind_is_counted_right(daemon: RunningDaemon, clock: WallClo
     assert all(not job.behind and job.HasField("pass_time") for job in status.cleaning)
     _, metrics = await probe(daemon.daemon.http_address, "/metrics")
     assert 'statesidecar_cleaned_total{kind="blobs"} 3.0' in metrics
-    assert 'statesidecar_cleaning_behind{job="settle",tier="warm"} 0.0' in metrics
+    assert 'statesidecar_cleaning_behind{cleaning_job="settle",tier="warm"} 0.0' in metrics
 
     assert await summary(daemon.admin) == {}
     assert (await daemon.state.Get(state.GetRequest(namespace="plan", key="key"))).entry.value == b"step 4"

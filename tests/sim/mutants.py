@@ -184,9 +184,9 @@ class _Forgiving(Placement):
         super().__init__(*arguments, **options)
         attempt = self.guard._attempt
 
-        async def lying(operation: Callable[[], Awaitable[Any]], began_s: float) -> Any:
+        async def lying(name: str, operation: Callable[[], Awaitable[Any]], began_s: float) -> Any:
             try:
-                return await attempt(operation, began_s)
+                return await attempt(name, operation, began_s)
             except OutcomeUnknown as exc:
                 raise StoreUnavailable("it did not answer") from exc
 
@@ -199,7 +199,9 @@ class _Trusting(Repairer):
     async def _turn(self, *, young_above: int | None = None) -> int | None:
         generation = self._cache.generation or 1
         backend = self._cache.backend
-        turn = await self._heard(lambda: backend.claim_repair(self._owner, generation=generation, begin=0, now=0))
+        turn = await self._heard(
+            "claim_repair", lambda: backend.claim_repair(self._owner, generation=generation, begin=0, now=0)
+        )
         self._cache.generation = generation
         return None if turn is None else turn.cursor
 
@@ -230,8 +232,10 @@ class _Secretive(Near):
 class _Nearsighted(Near):
     """The caller's floor is ignored."""
 
-    def look_up(self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, now: int) -> list[Entry | None]:
-        return super().look_up(namespace, keys, [0] * len(keys), now=now)
+    def look_up(
+        self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, now: int, counted: bool = True
+    ) -> list[Entry | None]:
+        return super().look_up(namespace, keys, [0] * len(keys), now=now, counted=counted)
 
 
 class _Forgetful(MemoryStore):

@@ -9,7 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("sidecar/", "clients/", "servers/", "tools/", "bench/", "examples/")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/settings.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"),
+    *("docs/settings.md", "docs/metrics.md", "docs/runbooks.md"),
+)
 
 
 @cache

@@ -70,7 +70,7 @@ class Member:
 
     def __init__(self, store: Store, clock: ManualClock, **options: Any) -> None:
         self.ports = ManualPorts(clock)
-        guard = Guard("the warm tier", ports=self.ports, probe=lambda: store.get(LEDGER, ["probe"]), slow_s=1.0)
+        guard = Guard(Tier.WARM, ports=self.ports, probe=lambda: store.get(LEDGER, ["probe"]), slow_s=1.0)
         self.ledger = Ledger(store, guard)
         self.tally = Tally()
         self.job = Dust(self.ledger)

@@ -16,6 +16,7 @@ from sidecar.core.errors import (
     StoreCorrupt,
     StoreUnavailable,
 )
+from sidecar.core.modes import Tier
 from sidecar.tiers import guard as guards
 from sidecar.tiers.guard import Guard
 from tests.support.clock import ManualClock
@@ -48,7 +49,7 @@ def ports() -> ManualPorts:
 
 
 def guard(ports: ManualPorts, probe: Callable[[], Awaitable[object]] | None = None, *, slow_s: float = SLOW_S) -> Guard:
-    return Guard("the warm tier", ports=ports, probe=probe or Backend(ports.clock, "there"), slow_s=slow_s)
+    return Guard(Tier.WARM, ports=ports, probe=probe or Backend(ports.clock, "there"), slow_s=slow_s)
 
 
 AWAY = StoreUnavailable("switched off")
@@ -57,9 +58,9 @@ AWAY = StoreUnavailable("switched off")
 async def test_while_it_is_open_the_backend_is_not_asked(ports: ManualPorts) -> None:
     subject, backend = guard(ports), Backend(ports.clock, AWAY, seconds=SLOW_S)
     with pytest.raises(StoreUnavailable, match="switched off"):
-        await subject.call(backend)
+        await subject.call("get", backend)
     with pytest.raises(StoreUnavailable, match="not asked for now: switched off"):
-        await subject.call(backend)
+        await subject.call("get", backend)
 
     assert backend.calls == 1
     assert subject.stats.rejected == 1
@@ -72,7 +73,7 @@ async def test_while_it_is_open_the_backend_is_not_asked(ports: ManualPorts) -> 
 async def test_what_was_not_answered_in_its_time_opens_it(ports: ManualPorts, error: BaseException) -> None:
     subject = guard(ports)
     with pytest.raises(type(error)):
-        await subject.call(Backend(ports.clock, error, seconds=SLOW_S))
+        await subject.call("get", Backend(ports.clock, error, seconds=SLOW_S))
 
     assert not subject.passes
 
@@ -82,7 +83,7 @@ async def test_an_answer_that_is_a_refusal_does_not(ports: ManualPorts, error: E
     subject = guard(ports)
     for _ in range(50):
         with pytest.raises(type(error)):
-            await subject.call(Backend(ports.clock, error))
+            await subject.call("get", Backend(ports.clock, error))
 
     assert subject.passes
 
@@ -91,25 +92,25 @@ async def test_a_caller_that_goes_away_at_once_says_nothing_about_the_backend(po
     subject = guard(ports)
     for _ in range(50):
         with pytest.raises(asyncio.CancelledError):
-            await subject.call(Backend(ports.clock, asyncio.CancelledError(), seconds=0.001))
+            await subject.call("get", Backend(ports.clock, asyncio.CancelledError(), seconds=0.001))
 
     assert subject.passes
 
 
 async def test_a_quick_failure_is_tried_again_where_that_is_allowed(ports: ManualPorts) -> None:
     subject, backend = guard(ports), Backend(ports.clock, AWAY, AWAY, "answer")
-    assert await subject.call(backend, again=True) == "answer"
+    assert await subject.call("get", backend, again=True) == "answer"
 
     once = Backend(ports.clock, AWAY, "answer")
     with pytest.raises(StoreUnavailable):
-        await subject.call(once)
+        await subject.call("get", once)
     assert (backend.calls, once.calls, subject.stats.retries) == (3, 1, 2)
 
 
 async def test_what_took_its_time_is_not_tried_again(ports: ManualPorts) -> None:
     subject, backend = guard(ports), Backend(ports.clock, AWAY, "answer", seconds=0.5)
     with pytest.raises(StoreUnavailable):
-        await subject.call(backend, again=True)
+        await subject.call("get", backend, again=True)
 
     assert backend.calls == 1
 
@@ -117,7 +118,7 @@ async def test_what_took_its_time_is_not_tried_again(ports: ManualPorts) -> None
 async def test_nothing_is_tried_again_when_the_deadline_is_near(ports: ManualPorts) -> None:
     subject, backend = guard(ports), Backend(ports.clock, AWAY, "answer")
     with pytest.raises(StoreUnavailable):
-        await subject.call(backend, again=True, deadline=ports.clock.monotonic() + 0.01)
+        await subject.call("get", backend, again=True, deadline=ports.clock.monotonic() + 0.01)
 
     assert backend.calls == 1
 
@@ -127,9 +128,9 @@ async def test_retries_are_a_tenth_of_the_calls(ports: ManualPorts) -> None:
     failed = 0
     for _ in range(1_000):
         for _ in range(3):
-            await subject.call(Backend(ports.clock, "answer"))
+            await subject.call("get", Backend(ports.clock, "answer"))
         try:
-            await subject.call(Backend(ports.clock, AWAY, "answer"), again=True)
+            await subject.call("get", Backend(ports.clock, AWAY, "answer"), again=True)
         except StoreUnavailable:
             failed += 1
 
@@ -140,7 +141,7 @@ async def test_retries_are_a_tenth_of_the_calls(ports: ManualPorts) -> None:
 async def test_a_retry_that_wrote_nothing_leaves_the_first_attempt_unknown(ports: ManualPorts) -> None:
     for second in (AWAY, LimitExceeded("full"), DeadlineExceeded("late")):
         with pytest.raises(OutcomeUnknown, match="lost"):
-            await guard(ports).call(Backend(ports.clock, OutcomeUnknown("lost"), second), again=True)
+            await guard(ports).call("get", Backend(ports.clock, OutcomeUnknown("lost"), second), again=True)
 
 
 async def test_it_heals_by_probes_and_not_by_callers(ports: ManualPorts) -> None:
@@ -155,7 +156,7 @@ async def test_it_heals_by_probes_and_not_by_callers(ports: ManualPorts) -> None
 
     assert probe.calls == 3
     assert (subject.stats.up, subject.stats.last_error) == (True, "")
-    assert await subject.call(Backend(ports.clock, "answer")) == "answer"
+    assert await subject.call("get", Backend(ports.clock, "answer")) == "answer"
 
 
 async def test_calls_beyond_the_bound_wait_for_those_before_them(ports: ManualPorts) -> None:
@@ -170,7 +171,7 @@ async def test_calls_beyond_the_bound_wait_for_those_before_them(ports: ManualPo
         await gate.wait()
         under_way -= 1
 
-    tasks = [asyncio.create_task(subject.call(slow)) for _ in range(10)]
+    tasks = [asyncio.create_task(subject.call("get", slow)) for _ in range(10)]
     await asyncio.sleep(0)
     tasks[5].cancel()
     gate.set()
@@ -188,9 +189,9 @@ async def test_who_waits_hears_at_once_when_it_opens(ports: ManualPorts) -> None
     async def hangs() -> None:
         await gate.wait()
 
-    first = asyncio.create_task(subject.call(hangs))
+    first = asyncio.create_task(subject.call("get", hangs))
     await asyncio.sleep(0)
-    waiting = asyncio.create_task(subject.call(hangs))
+    waiting = asyncio.create_task(subject.call("get", hangs))
     await asyncio.sleep(0)
     subject.trip(StoreUnavailable("away"))
     with pytest.raises(StoreUnavailable):
@@ -208,7 +209,7 @@ async def test_the_line_is_bounded(ports: ManualPorts, monkeypatch: pytest.Monke
     async def slow() -> None:
         await gate.wait()
 
-    tasks = [asyncio.create_task(subject.call(slow)) for _ in range(5)]
+    tasks = [asyncio.create_task(subject.call("get", slow)) for _ in range(5)]
     await asyncio.sleep(0)
     with pytest.raises(LimitExceeded):
         await tasks[4]
@@ -233,7 +234,7 @@ async def test_after_an_outage_it_is_let_through_slowly(ports: ManualPorts) -> N
     allowed = []
     tasks = []
     for _ in range(3):
-        tasks += [asyncio.create_task(subject.call(slow)) for _ in range(100)]
+        tasks += [asyncio.create_task(subject.call("get", slow)) for _ in range(100)]
         await asyncio.sleep(0)
         allowed.append(under_way)
         ports.clock.advance(15_000)

@@ -26,7 +26,7 @@ class Daemon:
             address,
             healthz=lambda: (True, "{}"),
             readyz=self.readyz,
-            metrics=lambda: b"x_total 1\n",
+            metrics=lambda accept: ("text/plain; version=0.0.4; charset=utf-8", f"x_total 1\n{accept}".encode()),
             connection_s=connection_s,
         )
 
@@ -223,3 +223,10 @@ def test_starting_asks_no_name_service(daemon: Daemon, monkeypatch: pytest.Monke
 
     server.start()
     server.stop()
+
+
+def test_metrics_are_in_the_form_that_the_caller_accepts(server: ProbeServer) -> None:
+    with connected(server, b"GET /metrics HTTP/1.0\r\nAccept: application/openmetrics-text\r\n\r\n") as client:
+        _, _, body = read_all(client).partition(b"\r\n\r\n")
+
+    assert body == b"x_total 1\napplication/openmetrics-text"

@@ -107,6 +107,24 @@ def test_what_was_announced_while_it_was_read_is_not_kept(near: NearUnderTest) -
     near.near.keep(reading, [entry()])
 
     assert near.look_up() is None
+    assert near.near.stats.report().fills_refused == 1
+
+
+def test_what_was_read_before_all_was_forgotten_is_counted_as_refused(near: NearUnderTest) -> None:
+    reading = near.near.reading(NAMESPACE, [KEY, "other"])
+    near.near.forget_all()
+    near.near.keep(reading, [entry(), entry(key="other"), None])
+
+    assert near.look_up() is None
+    assert near.near.stats.report().fills_refused == 2
+
+
+def test_what_is_kept_was_not_refused(near: NearUnderTest) -> None:
+    near.keep()
+
+    assert near.look_up() is not None
+    assert near.near.stats.report().fills_refused == 0
+    assert (len(near.near), near.near.bytes_held) == (1, 0), "the holder of tests weighs nothing"
 
 
 @pytest.mark.parametrize("payload", [b'{"everything": true}', b"\xff\xfe", b"[]", b'{"changed": 7}', b"null"])

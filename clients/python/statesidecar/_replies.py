@@ -164,7 +164,7 @@ def status(reply: admin_service_pb2.GetStatusResponse) -> Status:
     """Of `status`."""
     return Status(
         mode=ServingMode(reply.mode),
-        tiers=tuple(_tier(tier) for tier in reply.tiers),
+        tiers=tuple(tier(each) for each in reply.tiers),
         outbox_lag=reply.outbox_lag.ToTimedelta() if reply.HasField("outbox_lag") else None,
         outbox_pending=reply.outbox_pending,
         journal_depth=reply.journal_depth,
@@ -174,6 +174,32 @@ def status(reply: admin_service_pb2.GetStatusResponse) -> Status:
         draining=reply.draining,
         requests_in_flight=reply.requests_in_flight,
         followups_pending=reply.followups_pending,
+    )
+
+
+def tier(told: admin_service_pb2.TierStatus) -> TierStatus:
+    """Of `status`."""
+    return TierStatus(
+        tier=Tier(told.tier),
+        url=told.url,
+        state=TierState(told.state),
+        breaker=BreakerState(told.breaker),
+        latency=latency(told.latency) if told.HasField("latency") else None,
+        hit_ratio=told.hit_ratio if told.HasField("hit_ratio") else None,
+        lookups=told.lookups,
+        last_error=told.last_error,
+        authority=told.authority,
+        bytes_held=told.bytes_held,
+    )
+
+
+def latency(told: admin_service_pb2.LatencySummary) -> LatencySummary:
+    """Of `status`."""
+    return LatencySummary(
+        p50_s=told.p50.ToNanoseconds() / 1e9,
+        p95_s=told.p95.ToNanoseconds() / 1e9,
+        p99_s=told.p99.ToNanoseconds() / 1e9,
+        count=told.count,
     )
 
 
@@ -212,30 +238,6 @@ def _committed(namespace: str, message: outbox_service_pb2.DeliveredMessage) -> 
         "attributes": dict(message.message.attributes),
         "commit_time": _time(message, "commit_time"),
     }
-
-
-def _tier(tier: admin_service_pb2.TierStatus) -> TierStatus:
-    return TierStatus(
-        tier=Tier(tier.tier),
-        url=tier.url,
-        state=TierState(tier.state),
-        breaker=BreakerState(tier.breaker),
-        latency=_latency(tier.latency) if tier.HasField("latency") else None,
-        hit_ratio=tier.hit_ratio if tier.HasField("hit_ratio") else None,
-        lookups=tier.lookups,
-        last_error=tier.last_error,
-        authority=tier.authority,
-        bytes_held=tier.bytes_held,
-    )
-
-
-def _latency(latency: admin_service_pb2.LatencySummary) -> LatencySummary:
-    return LatencySummary(
-        p50_s=latency.p50.ToNanoseconds() / 1e9,
-        p95_s=latency.p95.ToNanoseconds() / 1e9,
-        p99_s=latency.p99.ToNanoseconds() / 1e9,
-        count=latency.count,
-    )
 
 
 def _time(message: Any, field: str) -> datetime | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import sidecar
 from sidecar.core.errors import LimitExceeded
+from sidecar.core.observed import Pool
 from sidecar.core.ports import Clock
 from sidecar.stores.dynamodb.errors import CallFailed, classify, twin
 from sidecar.stores.dynamodb.target import DynamoTarget
@@ -46,6 +47,15 @@ class Client:
         self._library: Any = None
         self._library_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dynamodb")
+
+    @property
+    def pool(self) -> Pool:
+        """The threads, each of which keeps a connection."""
+        in_use = min(self._waiting, THREADS)
+        started = len(self._threads._threads)  # noqa: SLF001  # the executor tells it in no other way
+        return Pool(
+            in_use=in_use, idle=max(started - in_use, 0), size_max=THREADS, waiting=max(self._waiting - in_use, 0)
+        )
 
     async def call(self, operation: str, *, through_gate: bool = False, **parameters: Any) -> Reply:
         """One call, once. Raises CallFailed, and LimitExceeded when `queue_max` calls wait."""

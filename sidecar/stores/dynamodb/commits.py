@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.core.errors import LimitExceeded, OutcomeUnknown, SidecarError, Unsupported
+from sidecar.core.histograms import Histogram
 from sidecar.core.operations import Write
 from sidecar.core.store import Outcome
 from sidecar.stores.dynamodb.errors import too_many, twin
@@ -44,10 +45,11 @@ class _Work:
 
 
 class Committer:
-    """Accepts writes, at most `queue_max` at a time. `groups` counts what was begun."""
+    """Accepts writes, at most `queue_max` at a time. `groups` counts what was begun, `batches` how many writes landed together."""
 
-    def __init__(self, parts: Parts, *, queue_max: int) -> None:
+    def __init__(self, parts: Parts, *, queue_max: int, batches: Histogram) -> None:
         self.groups = 0
+        self._batches = batches
         self._parts = parts
         self._queue_max = queue_max
         self._waiting: deque[_Work] = deque()
@@ -135,6 +137,7 @@ class Committer:
         answers: list[Answer]
         try:
             answers = await Group(self._parts, [work.write for work in group]).commit()
+            self._batches.record(len(group))
         except Alone:
             for work in group:
                 await self._answer([work])

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from sidecar.core.entry import Copy
 from sidecar.core.errors import DeadlineExceeded, SidecarError, StoreUnavailable
+from sidecar.core.histograms import Histogram
+from sidecar.core.observed import Pool
 from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import (
@@ -22,7 +24,7 @@ from sidecar.core.store import (
     Touch,
     Touched,
 )
-from sidecar.stores.dynamodb.client import Client
+from sidecar.stores.dynamodb.client import THREADS, Client
 from sidecar.stores.dynamodb.commits import OPERATIONS_MAX, Committer
 from sidecar.stores.dynamodb.errors import twin
 from sidecar.stores.dynamodb.feed import Feed
@@ -63,6 +65,15 @@ class DynamoStore:
         self._queue_max = queue_max
         self._timeout_s = timeout_s
         self._opened: _Opened | None = None
+        self.batches = Histogram()
+        """How many writes its transactions had."""
+
+    @property
+    def pool(self) -> Pool:
+        """Threads that ask the table. How much it holds is not told: DynamoDB counts every six hours, all apps together,
+        with our own items; to count ourselves would be to read, and to pay for, all of it.
+        """
+        return Pool(in_use=0, idle=0, size_max=THREADS) if self._opened is None else self._opened.client.pool
 
     def now(self) -> int:
         """This machine's clock."""
@@ -71,7 +82,13 @@ class DynamoStore:
     async def open(self) -> None:
         """Find or make the table. Raises StoreUnavailable, DataLoss; may be called again."""
         if self._opened is None:
-            self._opened = _Opened(self._target, self._clock, queue_max=self._queue_max, timeout_s=self._timeout_s)
+            self._opened = _Opened(
+                self._target,
+                self._clock,
+                queue_max=self._queue_max,
+                timeout_s=self._timeout_s,
+                batches=self.batches,
+            )
         self._opened.forget_failure()
         await self._opened.ready()
 
@@ -153,7 +170,9 @@ class DynamoStore:
 class _Opened:
     """What there is between `open` and `close`."""
 
-    def __init__(self, target: DynamoTarget, clock: Clock, *, queue_max: int, timeout_s: float) -> None:
+    def __init__(
+        self, target: DynamoTarget, clock: Clock, *, queue_max: int, timeout_s: float, batches: Histogram
+    ) -> None:
         names = Names(target.prefix)
         self.client = Client(target, clock, timeout_s=timeout_s, queue_max=queue_max)
         self.table = Table(self.client, names, clock)
@@ -172,7 +191,7 @@ class _Opened:
             spawn=self.spawn,
         )
         self.reads = Reads(self.client, names, clock, payloads, spawn=self.spawn, queue_max=queue_max)
-        self.committer = Committer(self.parts, queue_max=queue_max)
+        self.committer = Committer(self.parts, queue_max=queue_max, batches=batches)
         self.upkeep = Upkeep(self.parts, self.reads, self.table)
         self.sweep = Sweep(self.parts)
         self._clock = clock

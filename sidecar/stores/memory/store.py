@@ -8,7 +8,7 @@ store averaged fewer than 32,000 writes a second and the clock was not set back.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -19,6 +19,7 @@ from sidecar.core.entry import Copy, Entry, Tombstone, live, version_of
 from sidecar.core.errors import DECISIONS, DeadlineExceeded, decision_from_record, decision_record, storage_full
 from sidecar.core.expiry import touched_expire_time
 from sidecar.core.keys import prefix_end
+from sidecar.core.observed import Census
 from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import (
@@ -35,10 +36,9 @@ from sidecar.core.store import (
     Touched,
     request_id_reused,
 )
+from sidecar.stores.memory.tally import Tally, end_bucket, end_bucket_at, size_of
 
 SEQUENCES_PER_MS = 32
-ROW_OVERHEAD_BYTES = 700
-END_BUCKET_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class MemoryStore:
         self._epoch = epoch
         self._sequence = clock.now() * SEQUENCES_PER_MS
         self._rows: dict[str, SortedDict[str, Copy]] = {}
+        self._tally = Tally()
         self._ends: SortedDict[int, dict[tuple[str, str], None]] = SortedDict()
         self._graves: deque[Tombstone] = deque()
         self._requests: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
@@ -123,7 +124,7 @@ class MemoryStore:
                 self._remember(write.namespace, write.request, decision_record(exc))
             raise
         stored = decided.stored
-        grown = sum(_size(copy) for copy in stored) - sum(_size(current.get(copy.key)) for copy in stored)
+        grown = sum(size_of(copy) for copy in stored) - sum(size_of(current.get(copy.key)) for copy in stored)
         if grown > 0 and self.bytes_held + grown > self._bytes_max:
             raise storage_full(f"the memory store is full ({self._bytes_max} bytes)")
         if decided.draws:
@@ -226,7 +227,8 @@ class MemoryStore:
     async def sweep(self, order: SweepOrder) -> Swept:
         """Clean what has ended."""
         now = self._clock.now()
-        expired = tuple(self._expire(namespace, key, now) for namespace, key in self._ended(now, order.limit))
+        ended = list(islice(self._ended(now), order.limit))
+        expired = tuple(self._expire(entry.namespace, entry.key, now) for entry in ended)
         tombstones = requests = 0
         while self._graves and tombstones < order.limit:
             if self._graves[0].delete_time + order.tombstone_retention_ms > now:
@@ -235,7 +237,7 @@ class MemoryStore:
             rows = self._namespace(grave.namespace)
             if rows.get(grave.key) is grave:
                 del rows[grave.key]
-                self.bytes_held -= _size(grave)
+                self.bytes_held -= size_of(grave)
                 tombstones += 1
         while self._requests and requests < order.limit:
             at, oldest = next(iter(self._requests.items()))
@@ -252,16 +254,17 @@ class MemoryStore:
             self._generation += 1
         return self._generation
 
-    def _ended(self, now: int, limit: int) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        for bucket in self._ends.irange(None, now // END_BUCKET_MS):
-            for at in self._ends[bucket]:
-                copy = self._rows[at[0]][at[1]]
+    async def census(self) -> Census:
+        """What is held, to the entry."""
+        return self._tally.census(self._ended(self._clock.now()))
+
+    def _ended(self, now: int) -> Iterator[Entry]:
+        """What has ended and is not swept yet."""
+        for bucket in self._ends.irange(None, end_bucket_at(now)):
+            for namespace, key in self._ends[bucket]:
+                copy = self._rows[namespace][key]
                 if isinstance(copy, Entry) and copy.expired(now):
-                    found.append(at)
-                    if len(found) == limit:
-                        return found
-        return found
+                    yield copy
 
     def _expire(self, namespace: str, key: str, now: int) -> Tombstone:
         self._sequence += 1
@@ -281,15 +284,17 @@ class MemoryStore:
         rows = self._namespace(copy.namespace)
         before = rows.get(copy.key)
         rows[copy.key] = copy
-        self.bytes_held += _size(copy) - _size(before)
+        self.bytes_held += size_of(copy) - size_of(before)
+        self._tally.replace(before, copy)
         self._index_end(before, copy)
         if isinstance(copy, Tombstone):
             self._graves.append(copy)
 
     def _forget(self, namespace: str, key: str) -> None:
         before = self._namespace(namespace).pop(key, None)
-        self.bytes_held -= _size(before)
-        if (bucket := _end_bucket(before)) is not None:
+        self.bytes_held -= size_of(before)
+        self._tally.replace(before, None)
+        if (bucket := end_bucket(before)) is not None:
             self._unindex_end(bucket, (namespace, key))
 
     def _unindex_end(self, bucket: int, at: tuple[str, str]) -> None:
@@ -299,7 +304,7 @@ class MemoryStore:
             del self._ends[bucket]
 
     def _index_end(self, before: Copy | None, after: Copy) -> None:
-        old, new = _end_bucket(before), _end_bucket(after)
+        old, new = end_bucket(before), end_bucket(after)
         if old == new:
             return
         at = (after.namespace, after.key)
@@ -325,14 +330,3 @@ class MemoryStore:
         self._requests[at] = _Remembered(request.fingerprint, self._clock.now(), answer)
         if len(self._requests) > self._requests_max:
             self._requests.popitem(last=False)
-
-
-def _size(copy: Copy | None) -> int:
-    if copy is None:
-        return 0
-    value = len(copy.value) if isinstance(copy, Entry) else 0
-    return ROW_OVERHEAD_BYTES + 4 * len(copy.key) + value
-
-
-def _end_bucket(copy: Copy | None) -> int | None:
-    return copy.expire_time // END_BUCKET_MS if isinstance(copy, Entry) and copy.expire_time is not None else None

@@ -26,6 +26,10 @@ class TinyLfuMap(Generic[K, V]):
         self._held.run_pending_tasks()
         return self._held.weighted_size()
 
+    def __len__(self) -> int:
+        self._held.run_pending_tasks()
+        return self._held.count()
+
     def get(self, at: K) -> V | None:
         """What is held."""
         return self._held.get(at)

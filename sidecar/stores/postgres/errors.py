@@ -125,6 +125,11 @@ def is_locked(exc: Exception | None) -> bool:
     return isinstance(exc, ServerError) and exc.sqlstate == _LOCKED
 
 
+def is_canceled(exc: ServerError) -> bool:
+    """Whether a statement took longer than it was given."""
+    return exc.sqlstate == _CANCELED
+
+
 def is_of_one_work(exc: ServerError) -> bool:
     """Whether the others of a batch may fare better without the one that caused it."""
     return exc.sqlstate.startswith(_OF_ONE_WORK_CLASSES)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.core.errors import DeadlineExceeded, OutcomeUnknown, SidecarError, StoreUnavailable
+from sidecar.core.histograms import Histogram
+from sidecar.core.observed import Pool
 from sidecar.core.operations import Write
 from sidecar.core.ports import Clock
 from sidecar.stores.postgres.backlog import Backlog
@@ -61,14 +63,23 @@ class Lane:
 class Lanes:
     """Accepts works, bounded by `queue_max`, and does them in `count` lanes, up to `batch_max` writes together.
 
-    `commits` and `works` count transactions, and what was answered.
+    `commits` and `works` count transactions, and what was answered; `batches` has how many writes the transactions had.
     """
 
     def __init__(
-        self, connector: Connector, clock: Clock, *, count: int, queue_max: int, batch_max: int, timeout_s: float
+        self,
+        connector: Connector,
+        clock: Clock,
+        *,
+        count: int,
+        queue_max: int,
+        batch_max: int,
+        timeout_s: float,
+        batches: Histogram,
     ) -> None:
         self.commits = 0
         self.works = 0
+        self._batches = batches
         self._connector = connector
         self._clock = clock
         self._timeout_s = timeout_s
@@ -78,6 +89,13 @@ class Lanes:
         self._staged = False
         self._stopping = False
         self._tasks = [self._loop.create_task(self._run(lane)) for lane in self._lanes]
+
+    @property
+    def pool(self) -> Pool:
+        """The lanes that have a connection, and the works that wait for one."""
+        opened = [lane.waiter is None for lane in self._lanes if lane.is_open]
+        in_use = sum(opened)
+        return Pool(in_use=in_use, idle=len(opened) - in_use, size_max=len(self._lanes), waiting=len(self._backlog))
 
     async def open(self) -> None:
         """Connect the first lane. Raises SidecarError."""
@@ -147,9 +165,9 @@ class Lanes:
                 for work in self._backlog.take_all():
                     work.settle(again(exc.error))
                 return
-            lane.waiter = self._loop.create_future()
+            lane.waiter = waiter = self._loop.create_future()
             self._wake()
-            await lane.waiter
+            await waiter  # not lane.waiter: this very lane may have been roused
         except Exception:  # noqa: BLE001  # a lane that ended would leave every caller waiting
             _log.exception("a lane failed", extra={"works": len(batch)})
             lane.drop()
@@ -211,7 +229,10 @@ class Lanes:
         first = batch[0].what
         try:
             if isinstance(first, Write):
-                return await commit_writes(transaction, [work.what for work in batch if isinstance(work.what, Write)])
+                writes = [work.what for work in batch if isinstance(work.what, Write)]
+                answers = await commit_writes(transaction, writes)
+                self._batches.record(len(writes))
+                return answers
             return [await first(transaction)]
         except SidecarError:
             await transaction.roll_back()

@@ -244,6 +244,22 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify('state_sidecar',
 SELECT pg_is_in_recovery(), current_setting('server_version_num')::integer, pg_backend_pid(),
   current_setting('server_encoding'), current_setting('fsync');
 
+-- examine --
+-- How the server is set up and what our role may do there. Of tables and sequences: those that it may not use.
+SELECT current_setting('server_version_num')::integer, r.rolsuper, current_setting('fsync'),
+  current_setting('synchronous_commit'), current_setting('full_page_writes'),
+  current_setting('transaction_read_only'),
+  current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer,
+  (SELECT sum(numbackends) FROM pg_stat_database)::integer, r.rolconnlimit, d.datconnlimit,
+  (SELECT coalesce(string_agg(c.relname, ', ' ORDER BY c.relname), '') FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'state_sidecar' AND NOT CASE c.relkind
+      WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+      WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE')
+      ELSE true END)
+FROM pg_roles AS r, pg_database AS d WHERE r.rolname = current_user AND d.datname = current_database();
+
 -- find schema --
 -- From the catalog as it is committed: what resolves names may not have heard yet of what another daemon just made.
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'state_sidecar'),
@@ -293,3 +309,25 @@ UPDATE state_sidecar.meta SET
   epoch = $1::bigint, generation = generation + 1,
   sequence = setval('state_sidecar.versions', $2::bigint),
   change_floor = setval('state_sidecar.change_ids', $3::bigint);
+
+-- bound count --
+-- Bounds for a count: it waits for nobody, ends in time, and takes one process of the server. Then how many pages the table
+-- has, and the clock.
+SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true), set_config('jit', 'off', true),
+  set_config('max_parallel_workers_per_gather', '0', true), set_config('enable_sort', 'off', true),
+  pg_relation_size('state_sidecar.entries') / current_setting('block_size')::bigint;
+
+-- count entries --
+-- What is live, by namespace, in $2 millionths of the table's pages, the same ones each time: how much grows is not lost in
+-- their choice. The length of a value is known without reading it; values are not carried on, still less sorted. $1 is a mark's name as JSON writes it: what follows it
+-- is a kind and a size.
+SELECT namespace, count(*), sum(size)::bigint, count(*) FILTER (WHERE away > 0),
+  coalesce(sum(substring(encode(substring(labels FROM away + octet_length($1::bytea) FOR 40), 'escape')
+    FROM '^[a-z]+ ([0-9]{1,18}) ')::bigint) FILTER (WHERE away > 0), 0)::bigint
+FROM (
+  SELECT namespace, labels, position($1::bytea IN labels) AS away, octet_length(key) + octet_length(value) AS size
+  FROM state_sidecar.entries TABLESAMPLE SYSTEM ($2::bigint / 10000.0) REPEATABLE (0)
+  WHERE delete_time IS NULL AND (expire_time IS NULL OR expire_time > (SELECT state_sidecar.now_ms()))
+  OFFSET 0
+) AS counted
+GROUP BY namespace;

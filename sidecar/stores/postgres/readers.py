@@ -14,6 +14,7 @@ from typing import Any
 
 from sidecar.core.entry import Copy
 from sidecar.core.errors import DeadlineExceeded, LimitExceeded, SidecarError, StoreUnavailable
+from sidecar.core.observed import Pool
 from sidecar.core.ports import Clock
 from sidecar.stores.postgres import reads
 from sidecar.stores.postgres.bounds import Bounds
@@ -96,6 +97,13 @@ class Readers:
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._tasks = [self._loop.create_task(self._run(number)) for number in range(count)]
+
+    @property
+    def pool(self) -> Pool:
+        """The connections, and the reads that wait for one."""
+        opened = sum(session is not None and not session.closed for session in self._sessions)
+        in_use = min(len(self._tasks) - len(self._waiters), opened)
+        return Pool(in_use=in_use, idle=opened - in_use, size_max=len(self._sessions), waiting=len(self._queue))
 
     def get(self, namespace: str, keys: Sequence[str], deadline: float | None) -> asyncio.Future[list[Copy | None]]:
         """The state of each key, later."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from sidecar.core.entry import Copy
 from sidecar.core.errors import InvalidRequest, StoreUnavailable
+from sidecar.core.histograms import Histogram
+from sidecar.core.observed import Advice, Census, Pool
 from sidecar.core.operations import Put, Write, WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import (
@@ -23,7 +25,9 @@ from sidecar.core.store import (
     Touched,
 )
 from sidecar.stores.postgres import reads, upkeep
+from sidecar.stores.postgres.advice import advice
 from sidecar.stores.postgres.connector import Connector
+from sidecar.stores.postgres.counting import Counter
 from sidecar.stores.postgres.hints import Hints
 from sidecar.stores.postgres.lanes import Lanes
 from sidecar.stores.postgres.readers import Query, Reader, Readers
@@ -63,7 +67,21 @@ class PostgresStore:
         self._reader_count = max(1, target.connections - self._lane_count)
         self._parts: tuple[Lanes, Readers] | None = None
         self._listeners: list[Callable[[], None]] = []
+        self.batches = Histogram()
+        """How many writes its commits had."""
+        self._counter = Counter(self._connector)
         self._hints = Hints(self._connector, self._hear)
+
+    @property
+    def pool(self) -> Pool:
+        """The connections that write and read. Those for hints and counts are not among them."""
+        pools = [] if self._parts is None else [part.pool for part in self._parts]
+        return Pool(
+            in_use=sum(pool.in_use for pool in pools),
+            idle=sum(pool.idle for pool in pools),
+            size_max=self._lane_count + self._reader_count,
+            waiting=sum(pool.waiting for pool in pools),
+        )
 
     @property
     def commits(self) -> int:
@@ -209,6 +227,15 @@ class PostgresStore:
         generation: int = await self._do(partial(upkeep.cache_generation, cache_identity=cache_identity))
         return generation
 
+    async def census(self) -> Census:
+        """Count what is held, or of a large table a sample."""
+        self._running()
+        return await self._counter.census()
+
+    async def advice(self) -> list[Advice]:
+        """How the server and our role there should be set up otherwise."""
+        return await advice(self._connector, connections=self._lane_count + self._reader_count)
+
     async def _do(self, task: Task) -> Any:
         return await self._running()[0].submit(task)
 
@@ -232,6 +259,7 @@ class PostgresStore:
             queue_max=self._queue_max,
             batch_max=self._batch_max,
             timeout_s=self._timeout_s,
+            batches=self.batches,
         )
         readers = Readers(
             self._connector,

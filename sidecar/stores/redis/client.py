@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.core.observed import Pool
 from sidecar.core.ports import Clock
 from sidecar.stores.redis.cluster import Cluster, Command
 from sidecar.stores.redis.connection import INFO, Connection, Process, connect, identify, info_fields, process_of
@@ -65,6 +66,17 @@ class RedisClient:
             self._cluster = Cluster(target.endpoints, self._cluster_node, clock=clock, timeout_s=timeout_s)
         else:
             self._node = self._made_node(self._open_primary)
+
+    @property
+    def pool(self) -> Pool:
+        """The connections to all nodes. Those that listen are not among them."""
+        nodes = self._cluster.nodes() if self._cluster is not None else [self._node]
+        pools = [node.pool for node in nodes if node is not None]
+        return Pool(
+            in_use=sum(pool.in_use for pool in pools),
+            idle=sum(pool.idle for pool in pools),
+            size_max=self._connections_max * len(pools),
+        )
 
     # ---- commands
 
@@ -131,6 +143,14 @@ class RedisClient:
             return [await self._told(connection, None)]
         primaries = await self._cluster.primaries()
         return list(await asyncio.gather(*(self._told(connection, slot) for connection, slot in primaries)))
+
+    async def ask_servers(self, commands: Sequence[bytes]) -> list[tuple[str, list[Any]]]:
+        """Of every primary that has keys its address and its replies to packed commands, refusals among them."""
+        if self._cluster is None:
+            connections = [await self._any()]
+        else:
+            connections = [connection for connection, _ in await self._cluster.primaries()]
+        return [(str(one.endpoint), await one.call_many(commands)) for one in connections]
 
     async def _told(self, connection: Connection, slot: int | None) -> ServerInfo:
         fields = info_fields(await connection.call_many(INFO))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sidecar.core.observed import Pool
 from sidecar.core.ports import Clock
 from sidecar.stores.redis.connection import Connection
 from sidecar.stores.redis.errors import RedisUnavailable
@@ -31,6 +32,13 @@ class Node:
         self._lock = asyncio.Lock()
         self._failed: tuple[float, str] | None = None
         self._closed = False
+
+    @property
+    def pool(self) -> Pool:
+        """The connections: callers share them, so none waits for one."""
+        loads = [connection.load for connection in list(self._connections) if connection.usable]
+        in_use = sum(load > 0 for load in loads)
+        return Pool(in_use=in_use, idle=len(loads) - in_use, size_max=self._connections_max)
 
     def ready(self) -> Connection | None:
         """A connection that can take a call now without any being opened."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from sidecar.core.entry import Copy
 from sidecar.core.errors import DeadlineExceeded, Unsupported
+from sidecar.core.observed import Census
 from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import (
@@ -25,7 +26,7 @@ from sidecar.core.store import (
     Touch,
     Touched,
 )
-from sidecar.stores.redis import store_reads, store_upkeep
+from sidecar.stores.redis import store_counting, store_reads, store_upkeep
 from sidecar.stores.redis.client import RedisClient
 from sidecar.stores.redis.script import Argument, load_script
 from sidecar.stores.redis.store_calls import Calls
@@ -169,6 +170,10 @@ class RedisStore:
     async def cache_generation(self, cache_identity: str) -> int:
         """Rises when another cache is seen."""
         return await store_upkeep.cache_generation(self._calls, self._shards[0], cache_identity)
+
+    async def census(self) -> Census:
+        """Count what is held, of large namespaces by a sample."""
+        return await store_counting.census(self._calls, self._shards)
 
     def _shard(self, namespace: str) -> Shard:
         return self._shards[shard_number(namespace, len(self._shards))]

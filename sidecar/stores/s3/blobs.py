@@ -9,6 +9,7 @@ from functools import partial
 from threading import Event
 from typing import Any, TypeVar
 
+from sidecar.core import observed
 from sidecar.core.errors import OutcomeUnknown, SidecarError, StoreUnavailable
 from sidecar.core.ports import Clock
 from sidecar.stores.s3.client import connect
@@ -48,6 +49,13 @@ class S3Blobs:
     def server(self) -> str:
         """What the endpoint says it is; empty until it was opened."""
         return "" if self._objects is None else self._objects.server
+
+    @property
+    def pool(self) -> observed.Pool:
+        """Threads that ask the object store."""
+        running = self._running
+        none = observed.Pool(in_use=0, idle=0, size_max=self._threads)
+        return none if running is None else running.pool.figures()
 
     async def open(self) -> None:
         """See that the bucket is there and keeps the promises. Raises StoreUnavailable; may be called again."""

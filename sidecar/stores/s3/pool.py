@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from sidecar.core import observed
 from sidecar.core.errors import LimitExceeded, SidecarError, StoreUnavailable
 from sidecar.core.ports import Clock
 
@@ -39,7 +40,19 @@ class Pool:
 
     def __init__(self, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+        self._size = threads
         self._waiting = 0
+
+    def figures(self) -> observed.Pool:
+        """How many work, each on a connection of its own, and how many calls wait for one."""
+        in_use = min(self._waiting, self._size)
+        started = len(self._executor._threads)  # noqa: SLF001  # the executor tells it in no other way
+        return observed.Pool(
+            in_use=in_use,
+            idle=max(started - in_use, 0),
+            size_max=self._size,
+            waiting=max(self._waiting - in_use, 0),
+        )
 
     async def run(self, work: Callable[[], T], budget: Budget, *, late: Callable[[], SidecarError]) -> T:
         """What the work answers. `late` makes the error if it began and its time ended; it then ends by itself, unheard.

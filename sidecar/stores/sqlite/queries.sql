@@ -104,3 +104,16 @@ SELECT count(*) FROM changes WHERE id = ?;
 
 -- load changes --
 SELECT id, namespace, key, version, kind FROM changes WHERE id > ? ORDER BY id LIMIT ?;
+
+-- count entries --
+-- The next rows by id: what is live of them, by namespace. SQLite knows the length of a value without reading it, and reads
+-- a number up to where it ends. `:mark` is a mark's name as JSON writes it: what follows is a kind and a size.
+SELECT namespace, max(id), count(*), sum(live), sum(live * size), sum(live * (away > 0)),
+  sum(live * (away > 0) * CAST(substr(place, instr(place, ' ') + 1) AS INTEGER))
+FROM (
+  SELECT id, namespace, length(key) + length(value) AS size,
+    delete_time IS NULL AND (expire_time IS NULL OR expire_time > :now) AS live,
+    instr(labels, :mark) AS away,
+    CAST(substr(labels, instr(labels, :mark) + length(:mark), 40) AS TEXT) AS place
+  FROM entries WHERE id > :after ORDER BY id LIMIT :limit
+) GROUP BY namespace;

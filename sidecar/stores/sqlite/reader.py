@@ -53,6 +53,11 @@ class Readers:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Reads that are not answered yet, those under way among them."""
+        return self._waiting
+
     def submit(self, query: Query, *, deadline: float | None, short: bool) -> asyncio.Future[Any]:
         """The answer of a query, later; `short` ones of one iteration of the event loop share a snapshot."""
         if self._waiting >= self._queue_max:

@@ -10,6 +10,8 @@ from typing import Any
 
 from sidecar.core.entry import Copy
 from sidecar.core.errors import LimitExceeded, SidecarError, StoreUnavailable
+from sidecar.core.histograms import Histogram
+from sidecar.core.observed import Census, Pool
 from sidecar.core.operations import Write, WriteId
 from sidecar.core.ports import Clock
 from sidecar.core.store import (
@@ -24,7 +26,7 @@ from sidecar.core.store import (
     Touched,
 )
 from sidecar.stores.disk import STORAGE_READ_ONLY
-from sidecar.stores.sqlite import reads, upkeep
+from sidecar.stores.sqlite import counting, reads, upkeep
 from sidecar.stores.sqlite.connection import Connector, Options
 from sidecar.stores.sqlite.highwater import HighwaterFile
 from sidecar.stores.sqlite.preparation import prepare, prepare_reading
@@ -66,6 +68,17 @@ class SqliteStore:
         self._pages_max = pages_max
         self._threads: _Threads | None = None
         self._prepared = False
+        self.batches = Histogram()
+        """How many writes its commits had."""
+
+    @property
+    def pool(self) -> Pool:
+        """The threads that read; the one that writes is not among them."""
+        threads = self._threads
+        waiting = 0 if threads is None else threads.readers.waiting
+        in_use = min(waiting, self._reader_count)
+        idle = 0 if threads is None else self._reader_count - in_use
+        return Pool(in_use=in_use, idle=idle, size_max=self._reader_count, waiting=waiting - in_use)
 
     @property
     def commits(self) -> int:
@@ -176,6 +189,10 @@ class SqliteStore:
         generation: int = await self._do(partial(upkeep.cache_generation, cache_identity=cache_identity))
         return generation
 
+    async def census(self) -> Census:
+        """Count what is held."""
+        return await counting.census(self._read, self._clock.now())
+
     async def _do(self, task: Task) -> Any:
         return await self._running().writer.submit(task)
 
@@ -210,7 +227,14 @@ class SqliteStore:
         highwater = HighwaterFile(self._path)
         options = Options(path=self._path, writes=True, pages_max=self._pages_max)
         connector = Connector(options, self._clock, prepare=partial(prepare, highwater=highwater, clock=self._clock))
-        writer = Writer(connector, self._clock, highwater, queue_max=self._queue_max, batch_max=self._batch_max)
+        writer = Writer(
+            connector,
+            self._clock,
+            highwater,
+            queue_max=self._queue_max,
+            batch_max=self._batch_max,
+            batches=self.batches,
+        )
         reading = Options(path=self._path, writes=False)
         connectors = [Connector(reading, self._clock, prepare=prepare_reading) for _ in range(self._reader_count)]
         return _Threads(connector, writer, Readers(connectors, self._clock, queue_max=self._queue_max))

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from sidecar.core.errors import DeadlineExceeded, LimitExceeded, OutcomeUnknown, SidecarError
+from sidecar.core.histograms import Histogram
 from sidecar.core.operations import Write
 from sidecar.core.ports import Clock
 from sidecar.stores.sqlite.connection import BUSY_TIMEOUT_MS, RETRY_S, Connector, again
@@ -46,14 +47,23 @@ class _BatchFailed(Exception):
 class Writer:
     """Accepts works on the event loop, bounded by `queue_max`, and does them in its thread, up to `batch_max` together.
 
-    `commits` and `works` count transactions that changed something, and what was answered.
+    `commits` and `works` count transactions that changed something, and what was answered; `batches` has how many works
+    those transactions had.
     """
 
     def __init__(
-        self, connector: Connector, clock: Clock, highwater: HighwaterFile, *, queue_max: int, batch_max: int
+        self,
+        connector: Connector,
+        clock: Clock,
+        highwater: HighwaterFile,
+        *,
+        queue_max: int,
+        batch_max: int,
+        batches: Histogram,
     ) -> None:
         self.commits = 0
         self.works = 0
+        self._batches = batches
         self._connector = connector
         self._clock = clock
         self._highwater = highwater
@@ -187,7 +197,7 @@ class Writer:
         except sqlite3.Error as exc:
             self._commit_failed(exc, batch)
         else:
-            self._count(transaction)
+            self._count(transaction, len(batch))
 
     def _commit_failed(self, exc: sqlite3.Error, batch: Sequence[Work]) -> None:
         self._roll_back(exc)
@@ -210,9 +220,10 @@ class Writer:
         if loses_connection(exc):
             self._connector.drop()
 
-    def _count(self, transaction: Transaction) -> None:
+    def _count(self, transaction: Transaction, works: int) -> None:
         if transaction.wrote:
             self.commits += 1
+            self._batches.record(works)
             if self.commits % COMMITS_PER_WAL_CHECK == 0:
                 self._bound_wal()
 

@@ -63,8 +63,22 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time", "cleaned_counts", "cleaning", "dead_letters")
+    __slots__ = ("mode", "tiers", "outbox_lag", "outbox_pending", "journal_depth", "daemon_version", "start_time", "app", "draining", "requests_in_flight", "followups_pending", "dead_writes", "journal_oldest_time", "cleaned_counts", "cleaning", "dead_letters", "status_time", "mode_time", "mode_tier", "mode_reason", "mode_seconds", "mode_changes", "last_minute", "requests", "conflicts_last_minute", "sizes", "watchers", "streams", "outbox_in_flight", "outbox_parked", "outbox_sink_errors", "journal_bytes", "telemetry", "event_loop_lag", "process", "followups_dropped")
     class CleanedCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ModeSecondsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class StreamsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +101,26 @@ class GetStatusResponse(_message.Message):
     CLEANED_COUNTS_FIELD_NUMBER: _ClassVar[int]
     CLEANING_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_TIME_FIELD_NUMBER: _ClassVar[int]
+    MODE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MODE_TIER_FIELD_NUMBER: _ClassVar[int]
+    MODE_REASON_FIELD_NUMBER: _ClassVar[int]
+    MODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MODE_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    LAST_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    CONFLICTS_LAST_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    WATCHERS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_PARKED_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_SINK_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_FIELD_NUMBER: _ClassVar[int]
+    EVENT_LOOP_LAG_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWUPS_DROPPED_FIELD_NUMBER: _ClassVar[int]
     mode: _types_pb2.ServingMode
     tiers: _containers.RepeatedCompositeFieldContainer[TierStatus]
     outbox_lag: _duration_pb2.Duration
@@ -103,7 +137,118 @@ class GetStatusResponse(_message.Message):
     cleaned_counts: _containers.ScalarMap[str, int]
     cleaning: _containers.RepeatedCompositeFieldContainer[CleaningStatus]
     dead_letters: int
-    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cleaned_counts: _Optional[_Mapping[str, int]] = ..., cleaning: _Optional[_Iterable[_Union[CleaningStatus, _Mapping]]] = ..., dead_letters: _Optional[int] = ...) -> None: ...
+    status_time: _timestamp_pb2.Timestamp
+    mode_time: _timestamp_pb2.Timestamp
+    mode_tier: _types_pb2.Tier
+    mode_reason: str
+    mode_seconds: _containers.ScalarMap[str, float]
+    mode_changes: int
+    last_minute: _duration_pb2.Duration
+    requests: _containers.RepeatedCompositeFieldContainer[RequestStatus]
+    conflicts_last_minute: int
+    sizes: _containers.RepeatedCompositeFieldContainer[SizeStatus]
+    watchers: int
+    streams: _containers.ScalarMap[str, int]
+    outbox_in_flight: int
+    outbox_parked: int
+    outbox_sink_errors: _containers.RepeatedScalarFieldContainer[str]
+    journal_bytes: int
+    telemetry: TelemetryStatus
+    event_loop_lag: LatencySummary
+    process: ProcessStatus
+    followups_dropped: int
+    def __init__(self, mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., tiers: _Optional[_Iterable[_Union[TierStatus, _Mapping]]] = ..., outbox_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outbox_pending: _Optional[int] = ..., journal_depth: _Optional[int] = ..., daemon_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app: _Optional[str] = ..., draining: _Optional[bool] = ..., requests_in_flight: _Optional[int] = ..., followups_pending: _Optional[int] = ..., dead_writes: _Optional[int] = ..., journal_oldest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cleaned_counts: _Optional[_Mapping[str, int]] = ..., cleaning: _Optional[_Iterable[_Union[CleaningStatus, _Mapping]]] = ..., dead_letters: _Optional[int] = ..., status_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., mode_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., mode_tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., mode_reason: _Optional[str] = ..., mode_seconds: _Optional[_Mapping[str, float]] = ..., mode_changes: _Optional[int] = ..., last_minute: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[RequestStatus, _Mapping]]] = ..., conflicts_last_minute: _Optional[int] = ..., sizes: _Optional[_Iterable[_Union[SizeStatus, _Mapping]]] = ..., watchers: _Optional[int] = ..., streams: _Optional[_Mapping[str, int]] = ..., outbox_in_flight: _Optional[int] = ..., outbox_parked: _Optional[int] = ..., outbox_sink_errors: _Optional[_Iterable[str]] = ..., journal_bytes: _Optional[int] = ..., telemetry: _Optional[_Union[TelemetryStatus, _Mapping]] = ..., event_loop_lag: _Optional[_Union[LatencySummary, _Mapping]] = ..., process: _Optional[_Union[ProcessStatus, _Mapping]] = ..., followups_dropped: _Optional[int] = ...) -> None: ...
+
+class RequestStatus(_message.Message):
+    __slots__ = ("rpc", "count", "error_count", "conflict_count", "rate", "latency", "outcome_counts", "mode_counts")
+    class OutcomeCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ModeCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    RPC_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    MODE_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    rpc: str
+    count: int
+    error_count: int
+    conflict_count: int
+    rate: float
+    latency: LatencySummary
+    outcome_counts: _containers.ScalarMap[str, int]
+    mode_counts: _containers.ScalarMap[str, int]
+    def __init__(self, rpc: _Optional[str] = ..., count: _Optional[int] = ..., error_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rate: _Optional[float] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ..., outcome_counts: _Optional[_Mapping[str, int]] = ..., mode_counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class SizeStatus(_message.Message):
+    __slots__ = ("tier", "namespace", "entry_count", "size_bytes", "entries_per_second", "bytes_per_second", "count_time", "estimated")
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    COUNT_TIME_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    tier: _types_pb2.Tier
+    namespace: str
+    entry_count: int
+    size_bytes: int
+    entries_per_second: float
+    bytes_per_second: float
+    count_time: _timestamp_pb2.Timestamp
+    estimated: bool
+    def __init__(self, tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., namespace: _Optional[str] = ..., entry_count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., entries_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., count_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated: _Optional[bool] = ...) -> None: ...
+
+class PoolStatus(_message.Message):
+    __slots__ = ("in_use", "idle", "size_max", "waiting")
+    IN_USE_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_MAX_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    in_use: int
+    idle: int
+    size_max: int
+    waiting: int
+    def __init__(self, in_use: _Optional[int] = ..., idle: _Optional[int] = ..., size_max: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class TelemetryStatus(_message.Message):
+    __slots__ = ("spans_dropped", "failed_counts")
+    class FailedCountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    SPANS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    spans_dropped: int
+    failed_counts: _containers.ScalarMap[str, int]
+    def __init__(self, spans_dropped: _Optional[int] = ..., failed_counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class ProcessStatus(_message.Message):
+    __slots__ = ("pid", "resident_bytes", "cpu_time")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_TIME_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    resident_bytes: int
+    cpu_time: _duration_pb2.Duration
+    def __init__(self, pid: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., cpu_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CleaningStatus(_message.Message):
     __slots__ = ("tier", "job", "pass_time", "behind")
@@ -118,7 +263,14 @@ class CleaningStatus(_message.Message):
     def __init__(self, tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., job: _Optional[str] = ..., pass_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., behind: _Optional[bool] = ...) -> None: ...
 
 class TierStatus(_message.Message):
-    __slots__ = ("tier", "url", "state", "breaker", "latency", "hit_ratio", "lookups", "last_error", "authority", "bytes_held")
+    __slots__ = ("tier", "url", "state", "breaker", "latency", "hit_ratio", "lookups", "last_error", "authority", "bytes_held", "retries", "rejected", "in_flight", "waiting", "failed_count", "breaker_seconds", "pool", "state_time", "latest_failure", "latest_failure_time", "hits", "fills_refused")
+    class BreakerSecondsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     TIER_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +281,18 @@ class TierStatus(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     BYTES_HELD_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    STATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FAILURE_TIME_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    FILLS_REFUSED_FIELD_NUMBER: _ClassVar[int]
     tier: _types_pb2.Tier
     url: str
     state: TierState
@@ -139,7 +303,19 @@ class TierStatus(_message.Message):
     last_error: str
     authority: bool
     bytes_held: int
-    def __init__(self, tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., url: _Optional[str] = ..., state: _Optional[_Union[TierState, str]] = ..., breaker: _Optional[_Union[BreakerState, str]] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ..., hit_ratio: _Optional[float] = ..., lookups: _Optional[int] = ..., last_error: _Optional[str] = ..., authority: _Optional[bool] = ..., bytes_held: _Optional[int] = ...) -> None: ...
+    retries: int
+    rejected: int
+    in_flight: int
+    waiting: int
+    failed_count: int
+    breaker_seconds: _containers.ScalarMap[str, float]
+    pool: PoolStatus
+    state_time: _timestamp_pb2.Timestamp
+    latest_failure: str
+    latest_failure_time: _timestamp_pb2.Timestamp
+    hits: int
+    fills_refused: int
+    def __init__(self, tier: _Optional[_Union[_types_pb2.Tier, str]] = ..., url: _Optional[str] = ..., state: _Optional[_Union[TierState, str]] = ..., breaker: _Optional[_Union[BreakerState, str]] = ..., latency: _Optional[_Union[LatencySummary, _Mapping]] = ..., hit_ratio: _Optional[float] = ..., lookups: _Optional[int] = ..., last_error: _Optional[str] = ..., authority: _Optional[bool] = ..., bytes_held: _Optional[int] = ..., retries: _Optional[int] = ..., rejected: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., failed_count: _Optional[int] = ..., breaker_seconds: _Optional[_Mapping[str, float]] = ..., pool: _Optional[_Union[PoolStatus, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_failure: _Optional[str] = ..., latest_failure_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hits: _Optional[int] = ..., fills_refused: _Optional[int] = ...) -> None: ...
 
 class LatencySummary(_message.Message):
     __slots__ = ("p50", "p95", "p99", "count")
