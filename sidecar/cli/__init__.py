@@ -16,6 +16,8 @@ from sidecar.cli.gc import gc
 from sidecar.cli.migrate import migrate
 from sidecar.cli.outbox import outbox
 from sidecar.cli.serve import serve
+from sidecar.cli.status import status
+from sidecar.cli.top import top
 from sidecar.cli.watch import watch
 
 __all__ = ["main"]
@@ -35,6 +37,7 @@ Exit codes:
   70  internal error, or stored bytes that do not verify
   73  the data directory or an address can't be had (serve)
   75  another daemon has the data directory or an address (serve)
+  130 interrupted, by SIGINT or SIGTERM (all but serve, which drains and ends with 0)
 """
 
 
@@ -44,7 +47,7 @@ def main() -> None:
     """A daemon beside each model server that gives it memory, and its state for a person at a terminal."""
 
 
-for command in (serve, doctor, reads.status, reads.get, reads.list_entries):
+for command in (serve, doctor, status, top, reads.get, reads.list_entries):
     main.add_command(command)
 for command in (
     writes.set_value,

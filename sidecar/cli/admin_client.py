@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 
-from statesidecar import RetryPolicy, StateClient, Status, _replies
+from sidecar.cli.daemon_status import DaemonStatus, read
+from statesidecar import RetryPolicy, StateClient
 from statesidecar._effects import Plan
 from statesidecar._states import States
 from statesidecar.v1 import admin_service_pb2 as pb
 from statesidecar.v1 import types_pb2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonStatus:
-    """The state of the daemon, with what its operator may have to decide."""
-
-    status: Status
-    dead_writes: int
-    #: When the oldest write in the journal was acknowledged. None: there is none.
-    journal_oldest_time: datetime | None
-    #: What background jobs have cleaned since the start, by kind.
-    cleaned_counts: Mapping[str, int] = field(default_factory=dict)
-    #: Messages that were given up on and are kept.
-    dead_letters: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,16 +69,8 @@ class AdminClient(StateClient):
         self._calls = self._plans = _Plans(timeout_s, retry)
 
     def daemon_status(self) -> DaemonStatus:
-        """Mode, tiers, queues, journal."""
-        reply = self._run(self._plans.ask("GetStatus", pb.GetStatusRequest()))
-        oldest = reply.journal_oldest_time if reply.HasField("journal_oldest_time") else None
-        return DaemonStatus(
-            status=_replies.status(reply),
-            dead_writes=reply.dead_writes,
-            journal_oldest_time=oldest and oldest.ToDatetime(tzinfo=UTC),
-            cleaned_counts=dict(reply.cleaned_counts),
-            dead_letters=reply.dead_letters,
-        )
+        """Mode, tiers, requests, queues, journal, sizes."""
+        return read(self._run(self._plans.ask("GetStatus", pb.GetStatusRequest())))
 
     def collect(self, *, dry_run: bool, timeout_s: float) -> Iterator[Collected | list[Collected]]:
         """Clean now, or count what would be cleaned: each job as it goes on; at last all of them, as they ended."""

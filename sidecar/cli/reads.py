@@ -1,4 +1,4 @@
-"""`status`, `get` and `list`: what changes nothing."""
+"""`get` and `list`: what changes nothing."""
 
 from __future__ import annotations
 
@@ -12,76 +12,7 @@ from sidecar.cli import options, output
 from sidecar.cli.calls import Exit, absent, client_for, exit_code_of
 
 if TYPE_CHECKING:
-    from sidecar.cli.admin_client import DaemonStatus
-    from statesidecar import Entry, TierStatus
-
-_TIER_COLUMNS = (
-    ("tier", "left"),
-    ("state", "left"),
-    ("breaker", "left"),
-    ("p50", "right"),
-    ("p99", "right"),
-    ("hits", "right"),
-    ("held", "right"),
-    ("url", "left"),
-    ("last error", "left"),
-)
-
-
-@click.command()
-@options.connection
-def status(*, target: str | None, timeout_s: float, as_json: bool) -> None:
-    """Show the mode, tiers and queues of the daemon."""
-    with client_for(target, timeout_s, as_json=as_json) as client:
-        answer = client.daemon_status()
-    if as_json:
-        told = output.to_json(answer)
-        output.print_json(told.pop("status") | told)
-        return
-    click.echo(_summary(answer))
-    output.print_rows(_TIER_COLUMNS, (_tier_row(tier) for tier in answer.status.tiers))
-    if answer.dead_writes:
-        click.echo("`state-sidecar dead-writes list` tells what became of the dead writes.", err=True)
-
-
-def _summary(answer: DaemonStatus) -> str:
-    status = answer.status
-    parts = [status.mode.name + (", draining" if status.draining else ""), f"state-sidecar {status.daemon_version}"]
-    if status.app:
-        parts.append(f"app {output.printable(status.app)}")
-    if status.start_time:
-        parts.append(f"started {status.start_time.isoformat(timespec='seconds')}")
-    parts += [f"{status.requests_in_flight} requests in flight", f"{status.followups_pending} followups pending"]
-    if status.journal_depth:
-        oldest = answer.journal_oldest_time
-        since = f", the oldest since {oldest.isoformat(timespec='seconds')}" if oldest else ""
-        parts.append(f"{status.journal_depth} writes in the journal{since}")
-    if answer.dead_writes:
-        parts.append(f"{answer.dead_writes} dead writes")
-    if cleaned := sum(answer.cleaned_counts.values()):
-        parts.append(f"{cleaned} things cleaned")
-    if status.outbox_pending:
-        lag = status.outbox_lag
-        since = f", the oldest for {lag.total_seconds():.0f} s" if lag and lag.total_seconds() >= 1 else ""
-        parts.append(f"{status.outbox_pending} outbox messages pending{since}")
-    if answer.dead_letters:
-        parts.append(f"{answer.dead_letters} dead letters")
-    return " · ".join(parts)
-
-
-def _tier_row(tier: TierStatus) -> tuple[str, ...]:
-    latency = tier.latency
-    return (
-        tier.tier.name + (" (authority)" if tier.authority else ""),
-        tier.state.name if tier.state else "-",
-        tier.breaker.name if tier.breaker else "-",
-        f"{latency.p50_s * 1000:.1f} ms" if latency else "-",
-        f"{latency.p99_s * 1000:.1f} ms" if latency else "-",
-        "-" if tier.hit_ratio is None else f"{tier.hit_ratio:.0%} of {tier.lookups}",
-        output.size(tier.bytes_held) if tier.bytes_held else "-",
-        output.printable(tier.url),
-        output.printable(tier.last_error) or "-",
-    )
+    from statesidecar import Entry
 
 
 @click.command()

@@ -231,14 +231,3 @@ def test_a_terminal_shows_a_table(target: str, client: StateClient, key: str) ->
 
     assert header.split() == ["key", "version", "size", "expires", "in", "content", "type"]
     assert row.split() == ["[bold]", str(version), "2.0", "KiB", "never", "text/plain"]
-
-
-def test_status_shows_mode_and_tiers(run: Run) -> None:
-    told = run("status")
-    summary, hot, warm = told.text.splitlines()
-    assert (told.code, summary.startswith("NORMAL · state-sidecar 0.")) == (0, True)
-    assert (hot.split("\t")[0], warm.split("\t")[0]) == ("HOT", "WARM (authority)")
-
-    told = run("status", "--json")
-    assert told.json["mode"] == "NORMAL"
-    assert [tier["url"] for tier in told.json["tiers"]] == ["memory://", "memory://"]

@@ -16,6 +16,7 @@ from tests.outage import flaps as flapping
 from tests.outage import kills as killing
 from tests.outage import large as carrying
 from tests.outage import sessions as talking
+from tests.outage import shown as showing
 
 
 @click.group()
@@ -86,6 +87,15 @@ def figures_() -> None:
     for programme in (figures.everything_away, figures.everything_hangs):
         for line in programme(f"127.0.0.1:{free_ports(1)[0]}"):
             print(line)
+
+
+@main.command()
+@click.option("--svg", type=click.Path(path_type=Path), default=Path("docs/images/top.svg"), show_default=True)
+def top(svg: Path) -> None:
+    """What `top` and `status` show of a database that is killed, and the picture of docs/operating.md."""
+    with tempfile.TemporaryDirectory() as directory:
+        for line in showing.picture(Path(directory), svg):
+            print(line, end="\n\n", flush=True)
 
 
 if __name__ == "__main__":
