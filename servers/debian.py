@@ -1,6 +1,7 @@
 """`python -m servers.debian`: unpacks the servers that have no wheel from Debian's packages, without root.
 
-They land in `.servers/debian`. On a system that is not Debian's, install memcached, redis-server and pgbouncer yourself.
+They land in `.servers/debian`. On a system that is not Debian's, install memcached, redis-server, pgbouncer, prometheus and
+the library of Python 3.11 yourself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from ctypes.util import find_library
 from functools import cache
 from pathlib import Path
 
@@ -29,8 +31,11 @@ PACKAGES = (
     "libhiredis0.14",
     "pgbouncer",
     "libc-ares2",
+    "prometheus",  # with promtool: of Go, so it needs no libraries; those of its web pages are left out
+    "libpython3.11",  # for the collector in the wheel `rotel`
 )
-PROGRAMS = ("memcached", "redis-server", "pgbouncer")
+PROGRAMS = ("memcached", "redis-server", "pgbouncer", "prometheus", "promtool")
+LIBRARIES = ("python3.11",)
 
 
 @cache
@@ -45,13 +50,13 @@ def program(name: str) -> Path | None:
 
 def environ() -> dict[str, str]:
     """Where the unpacked programs find their libraries."""
-    libraries = HOME / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
+    libraries = _libraries()
     return {"LD_LIBRARY_PATH": str(libraries)} if libraries.exists() else {}
 
 
 def main() -> int:
     """Fetch what is missing."""
-    if all(program(name) or shutil.which(name) for name in PROGRAMS):
+    if all(program(name) or shutil.which(name) for name in PROGRAMS) and all(map(_has_library, LIBRARIES)):
         return 0
     with tempfile.TemporaryDirectory(prefix="debian-") as folder:
         directory = Path(folder)
@@ -62,9 +67,17 @@ def main() -> int:
                 subprocess.run(["dpkg-deb", "-x", package, HOME], check=True)
         except (OSError, subprocess.CalledProcessError) as exc:
             output = getattr(exc, "stderr", None) or exc
-            print(f"memcached, redis-server and pgbouncer could not be fetched: {output}", file=sys.stderr)
+            print(f"{', '.join((*PROGRAMS, *LIBRARIES))} could not be fetched: {output}", file=sys.stderr)
             return 1
     return 0
+
+
+def _has_library(name: str) -> bool:
+    return any(_libraries().glob(f"lib{name}.so.*")) or find_library(name) is not None
+
+
+def _libraries() -> Path:
+    return HOME / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
 
 
 def _download(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` makes of the manifests, for as much of it as they use: resources, and RFC 6902 patches."""
+"""What `kubectl kustomize` makes of the manifests, as far as they use it: resources, ConfigMaps of files, RFC 6902 patches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Resource = dict[str, Any]
 def build(folder: Path) -> list[Resource]:
     """The resources of a kustomization, patched."""
     kustomization = _load(folder / "kustomization.yaml")[0]
-    known = {"apiVersion", "kind", "resources", "patches"}
+    known = {"apiVersion", "kind", "resources", "patches", "configMapGenerator"}
     assert kustomization.keys() <= known, f"teach tests/k8s about {sorted(kustomization.keys() - known)}"
     resources: list[Resource] = []
     for name in kustomization["resources"]:
         path = (folder / name).resolve()
         resources += build(path) if path.is_dir() else _load(path)
+    resources += [_config_map(folder, generator) for generator in kustomization.get("configMapGenerator", [])]
     for patch in kustomization.get("patches", []):
         hit = [resource for resource in resources if _is(resource, patch["target"])]
         assert hit, f"{folder.name}: no resource is {patch['target']}"
@@ -47,6 +48,17 @@ def apply(resource: Resource, operation: dict[str, Any]) -> None:
             section[key] = copy.deepcopy(operation["value"])
         case other:
             raise AssertionError(f"teach tests/k8s about {other}")
+
+
+def _config_map(folder: Path, generator: dict[str, Any]) -> Resource:
+    options = generator["options"]
+    assert options["disableNameSuffixHash"], f"teach tests/k8s about the suffix of {generator['name']}"
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": generator["name"], "labels": options["labels"]},
+        "data": {name: (folder / name).read_text() for name in generator["files"]},
+    }
 
 
 def _is(resource: Resource, target: dict[str, str]) -> bool:

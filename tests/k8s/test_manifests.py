@@ -14,7 +14,10 @@ from tests.k8s.manifests import K8S, Resource, build
 
 # The first with native sidecars on by default, the one where they became stable, and the newest that the schemas have.
 VERSIONS = ("1.29", "1.33", "1.37")
-FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
+MONITORING = K8S / "monitoring"
+FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml") if path.parent != MONITORING)
+# For Prometheus, by other ways than kustomize.
+FOR_PROMETHEUS = {"alerts.yaml", "pod-monitor.yaml", "prometheus-rule.head.yaml", "scrape.yaml"}
 NAMES = [folder.name for folder in FOLDERS]
 
 
@@ -75,10 +78,11 @@ def test_the_schemas_refuse_a_misspelt_field(deployment: Resource) -> None:
 
 
 def test_every_file_is_part_of_a_kustomization() -> None:
-    used: set[Path] = set()
-    for folder in FOLDERS:
+    used = {MONITORING / name for name in FOR_PROMETHEUS}
+    for folder in (*FOLDERS, MONITORING):
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         named = [*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", []))]
+        named += [name for each in kustomization.get("configMapGenerator", []) for name in each["files"]]
         used |= {folder / "kustomization.yaml", *((folder / name).resolve() for name in named)}
 
     assert {path for path in K8S.rglob("*") if path.is_file()} <= used
