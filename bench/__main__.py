@@ -7,12 +7,13 @@ import sys
 
 from rich.console import Console
 
-from bench import checkpoint_storage, footprint, postgres, redis, report, sqlite, unary
+from bench import checkpoint_storage, footprint, postgres, redis, report, sqlite, telemetry, unary
 from bench.figures import Report
 
 FULL = {
     "rounds": 40,
     "calls": 250,
+    "telemetry_rounds": 100,
     "sqlite_rounds": 10,
     "sqlite_writes": 1600,
     "starts": 5,
@@ -23,6 +24,7 @@ FULL = {
 QUICK = {
     "rounds": 8,
     "calls": 100,
+    "telemetry_rounds": 8,
     "sqlite_rounds": 2,
     "sqlite_writes": 320,
     "starts": 1,
@@ -49,6 +51,7 @@ def main() -> int:
             settings=sizes,
             footprint=footprint.measure(progress, starts=sizes["starts"]),
             unary=unary.measure(progress, rounds=sizes["rounds"], calls=sizes["calls"]),
+            telemetry=telemetry.measure(progress, rounds=sizes["telemetry_rounds"], calls=sizes["calls"]),
             redis=redis.measure(progress, rounds=sizes["server_rounds"], calls=sizes["server_calls"] // 4),
             postgres=postgres.measure(progress, rounds=sizes["server_rounds"], writes=sizes["server_calls"]),
             group_commit=sqlite.measure(progress, rounds=sizes["sqlite_rounds"], writes=sizes["sqlite_writes"]),

@@ -66,6 +66,30 @@ class PostgresCommits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetryCost:
+    """A unary Get of a daemon whose telemetry is on, beside that of one whose is off, in one run. `ratio`: the median over
+    rounds of p50 / p50; `cpu_us`: CPU time of the whole process, for each call.
+    """
+
+    sampled: float
+    p50_us: float
+    p99_us: float
+    off_p50_us: float
+    off_p99_us: float
+    ratio: float
+    ratio_max: float
+    cpu_us: float
+    off_cpu_us: float
+    cpu_ratio: float
+    cpu_ratio_max: float
+
+    @property
+    def met(self) -> bool:
+        """Whether both targets are met."""
+        return self.ratio <= self.ratio_max and self.cpu_ratio <= self.cpu_ratio_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """An idle daemon on embedded tiers; start until health says SERVING, MB of 10^6 bytes; medians of some starts."""
 
@@ -119,6 +143,7 @@ class Report:
     group_commit: GroupCommit
     postgres: PostgresCommits
     footprint: Footprint
+    telemetry: TelemetryCost
     checkpoints: list[CheckpointStorage]
 
     @property
@@ -129,5 +154,6 @@ class Report:
             and self.group_commit.met
             and self.postgres.met
             and self.footprint.met
+            and self.telemetry.met
         )
         return parts and all(row.met is not False for row in (*self.unary, *self.redis))

@@ -57,7 +57,7 @@ def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
         )
         for row in (*report.unary, *report.redis)
     ]
-    group, postgres, idle = report.group_commit, report.postgres, report.footprint
+    group, postgres, idle, cost = report.group_commit, report.postgres, report.footprint, report.telemetry
     others: list[Cells] = [
         (f"SQLite Set, {group.concurrency} concurrent, grouped", f"{group.grouped_per_s:.0f} a second", ""),
         ("the same, a commit each", f"{group.single_per_s:.0f} a second", ""),
@@ -82,6 +82,14 @@ def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
             "ratio to bare upserts",
             f"{postgres.bare_ratio:.2f}",
             f"≥ {postgres.bare_ratio_min:.1f} {_mark(postgres.bare_ratio >= postgres.bare_ratio_min)}",
+        ),
+        (f"Get, telemetry on ({cost.sampled:.0%} sampled), p50", f"{cost.p50_us:.0f} µs", ""),
+        ("the same, off", f"{cost.off_p50_us:.0f} µs", ""),
+        ("ratio of p50", f"{cost.ratio:.2f}", f"≤ {cost.ratio_max:.2f} {_mark(cost.ratio <= cost.ratio_max)}"),
+        (
+            "ratio of CPU time for a call",
+            f"{cost.cpu_ratio:.2f} ({cost.cpu_us:.0f} / {cost.off_cpu_us:.0f} µs)",
+            f"≤ {cost.cpu_ratio_max:.2f} {_mark(cost.cpu_ratio <= cost.cpu_ratio_max)}",
         ),
         (
             "daemon start to SERVING",
