@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 from servers.base import stop_shared
 
 _passed: Counter[str] = Counter()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts us in the background has it ignored, and so would the programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "fast", max_examples=100, stateful_step_count=40, deadline=None, database=None, print_blob=True
