@@ -5,20 +5,12 @@ Every command imports what it needs when it runs, so that `serve` loads neither 
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
+from typing_extensions import override
 
 from sidecar import __version__
-from sidecar.cli import checkpoints, reads, writes
-from sidecar.cli.dead_writes import dead_writes
-from sidecar.cli.doctor import doctor
-from sidecar.cli.export import export
-from sidecar.cli.gc import gc
-from sidecar.cli.migrate import migrate
-from sidecar.cli.outbox import outbox
-from sidecar.cli.serve import serve
-from sidecar.cli.status import status
-from sidecar.cli.top import top
-from sidecar.cli.watch import watch
 
 __all__ = ["main"]
 
@@ -41,27 +33,50 @@ Exit codes:
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+_COMMANDS = {
+    "serve": "serve:serve",
+    "doctor": "doctor:doctor",
+    "status": "status:status",
+    "top": "top:top",
+    "get": "reads:get",
+    "list": "reads:list_entries",
+    "set": "writes:set_value",
+    "cas": "writes:cas",
+    "delete": "writes:delete",
+    "touch": "writes:touch",
+    "update": "writes:update",
+    "watch": "watch:watch",
+    "checkpoint": "checkpoints:checkpoint",
+    "checkpoints": "checkpoints:checkpoints",
+    "restore": "checkpoints:restore",
+    "outbox": "outbox:outbox",
+    "dead-writes": "dead_writes:dead_writes",
+    "export": "export:export",
+    "gc": "gc:gc",
+    "migrate": "migrate:migrate",
+}
+"""Where each command is, in this package."""
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for: the others would take 2 MB of every daemon, for as long as it runs."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module, _, name = _COMMANDS.get(cmd_name, "").partition(":")
+        if not module:
+            return None
+        command: click.Command = getattr(import_module(f"sidecar.cli.{module}"), name)
+        return command
+
+
+@click.group(
+    cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.version_option(__version__, prog_name="state-sidecar")
 def main() -> None:
     """A daemon beside each model server that gives it memory, and its state for a person at a terminal."""
-
-
-for command in (serve, doctor, status, top, reads.get, reads.list_entries):
-    main.add_command(command)
-for command in (
-    writes.set_value,
-    writes.cas,
-    writes.delete,
-    writes.touch,
-    writes.update,
-    dead_writes,
-    export,
-    gc,
-    migrate,
-    outbox,
-):
-    main.add_command(command)
-for command in (checkpoints.checkpoint, checkpoints.restore, checkpoints.checkpoints):
-    main.add_command(command)
-main.add_command(watch)

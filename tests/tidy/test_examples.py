@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.cli import main
+from sidecar.cli.serve import serve
 from sidecar.runtime.settings import load_settings
 from statesidecar.testing import RunningSidecar, sidecar
 from tests.tidy.files import DOCUMENTS, text
@@ -74,7 +75,7 @@ def test_the_ways_to_serve_are_accepted(name: str) -> None:
         if "serve" in words:
             start = words.index("state-sidecar")
             environ = dict(word.split("=", 1) for word in words[:start])
-            context = main.commands["serve"].make_context("serve", words[start + 2 :])
+            context = serve.make_context("serve", words[start + 2 :])
             settings = load_settings(None, context.params["overrides"], environ)
             assert settings.warnings == []
 
