@@ -57,6 +57,12 @@ def _or_none(part: str, whole: str) -> str:
     return f"({part} or 0 * {whole})"
 
 
+def _new(metric: str, *by: str) -> str:
+    """What was counted within a window. A series that began in it counts as a whole, where `increase` knows no before."""
+    now, before = (f"sum by ({', '.join(by)}) ({metric}{at})" for at in ("", " offset $__rate_interval"))
+    return f"clamp_min({now} - ({before} or 0 * {now}), 0)"
+
+
 def _share_failed(window: str) -> str:
     whole = f"sum (increase({REQUESTS}[{window}]))"
     return _or_none(f"sum (increase({REQUESTS}{{{FAILED}}}[{window}]))", whole) + f" / {whole}"
@@ -142,9 +148,10 @@ TIERS = (
     _graph("Operations answered", "ops", _rate("statesidecar_tier_operations_total", "tier"), "{{tier}}"),
     _graph(
         "Operations failed",
-        "ops",
-        _or_none(_rate(f'{TIER}{{result="failed"}}', "tier", "operation"), _rate(TIER, "tier", "operation")),
+        "none",
+        _or_none(_new(f'{TIER}{{result="failed"}}', "tier", "operation"), _rate(TIER, "tier", "operation")),
         "{{tier}} {{operation}}",
+        "How many within each rate interval, the first of their kind too",
     ),
     _graph(
         "Hit ratio",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,16 @@ from sidecar.telemetry.instruments import INSTRUMENTS
 from tests.support.backends import shared_tiers
 from tests.support.process import daemon_process
 from tests.telemetry.load import load, settings
+from tests.telemetry.panels import DASHBOARD, GIVEN, PANELS, QUERIES, TARGET, filled
 from tests.telemetry.promql import names, unknown_labels
 from tests.telemetry.waiting import until
 
 ROOT = Path(__file__).parents[2]
 METRICS = ROOT / "docs/metrics.md"
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "k8s/monitoring/dashboard.json").read_text())
-PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 VARIABLES: dict[str, dict[str, Any]] = {one["name"]: one for one in DASHBOARD["templating"]["list"]}
-TARGET = {"namespace": "shop", "app": "till", "pod": "till-0"}
-# Grafana's own; its rate interval is at least four scrapes.
-GIVEN = {"__rate_interval": "30s", "__range": "1h", **TARGET}
 DATA_S = 45.0
 """A count of entries takes a second, and growth needs two; this bounds how long a failing test waits."""
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
-
-
-def filled(expression: str, given: Mapping[str, str]) -> str:
-    return re.sub(r"\$(\w+)", lambda found: given[found[1]], expression)
 
 
 @pytest.fixture(scope="module")

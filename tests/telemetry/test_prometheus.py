@@ -18,6 +18,7 @@ from servers.redis import Valkey
 from sidecar.telemetry.instruments import INSTRUMENTS
 from statesidecar import StateClient
 from tests.support.process import DaemonProcess, daemon_process
+from tests.telemetry.panels import TARGET, query
 from tests.telemetry.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,6 @@ OTHERS = {
     "127.0.0.1:2": POD | {"__meta_kubernetes_pod_container_port_name": "http"},
     "127.0.0.1:3": POD | {"__meta_kubernetes_pod_phase": "Succeeded"},
 }
-TARGET = {"namespace": "shop", "app": "till", "pod": "till-0"}
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +152,14 @@ def test_an_outage_is_told_with_the_tier_and_what_failed(
     try:
         with StateClient(daemon.target) as client:
             told = until(down, lambda alert: "minutes: get " in alert.get("annotations", {}).get("description", ""))
+            away = [one["metric"]["tier"] for one in prometheus.query(f"({query('Tiers that do not answer')}) == 1")]
+            failed = [one["metric"] for one in prometheus.query(f"({query('Operations failed')}) > 0")]
     finally:
         redis.restart()
 
+    assert away == ["hot"]
+    assert {"tier": "hot", "operation": "get"} in failed
+    assert {one["tier"] for one in failed} == {"hot"}
     assert told["labels"]["tier"] == "hot"
     assert told["labels"]["pod"] == "till-0"
     assert told["annotations"]["summary"] == "The hot tier of till-0 does not answer"
