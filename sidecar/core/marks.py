@@ -6,6 +6,7 @@ caller sees the entry.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ RESTORED = MARK + "restored"
 """The checkpoint that the entry was restored from, and when: `<checkpoint id> <restore point>` (`core/checkpoints.py`)."""
 BLOB = MARK + "blob"
 """Where the value is, if not in the row: a `Pointer`'s text."""
+BLOB_STORED = f'{json.dumps(BLOB)}:"'.encode()
+"""What comes before a pointer in labels that are stored as JSON. A caller's label can't hold it: quotes in it are escaped."""
 WOKEN = MARK + "woken"
 """When the value came back from the archive: milliseconds."""
 SCHEMA = MARK + "schema"

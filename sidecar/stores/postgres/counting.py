@@ -6,12 +6,11 @@ next sample is smaller.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.ledger import LEDGER
-from sidecar.core.marks import BLOB
+from sidecar.core.marks import BLOB_STORED
 from sidecar.core.observed import Census, Held
 from sidecar.stores.postgres.arrays import integer
 from sidecar.stores.postgres.connector import Connector
@@ -25,8 +24,6 @@ STATEMENT_S = 5.0
 LOCK_S = 0.1
 MILLION = 1_000_000
 
-_MARK = f'{json.dumps(BLOB)}:"'.encode()
-"""What comes before a pointer in stored labels. A caller's label can't hold it: quotes in it are escaped."""
 _LEDGER = LEDGER.encode()
 
 
@@ -58,7 +55,7 @@ class Counter:
         bound = (queries["bound count"], bounds)
         (((*_, pages),),) = await session.exchange([bound])
         millionths = MILLION if pages <= self.pages_max else max(MILLION * self.pages_max // pages, 1)
-        count = (queries["count entries"], (_MARK, integer(millionths)))
+        count = (queries["count entries"], (BLOB_STORED, integer(millionths)))
         _, rows = await session.exchange([bound, count], timeout_s=STATEMENT_S + self._connector.timeout_s)
         return _census(rows, millionths)
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from sidecar.core.ledger import LEDGER
-from sidecar.core.marks import BLOB
+from sidecar.core.marks import BLOB_STORED
 from sidecar.core.observed import Census, Held
 from sidecar.stores.sqlite.queries import query
 
 ROWS_PER_STEP = 4_000
 
 _COUNT_ENTRIES = query("count entries")
-_MARK = f'{json.dumps(BLOB)}:"'.encode()
-"""What comes before a pointer in stored labels. A caller's label can't hold it: quotes in it are escaped."""
 _LEDGER = LEDGER.encode()
 
 Row = tuple[bytes, int, int, int, int, int, int]
@@ -42,7 +39,7 @@ async def census(read: Read, now: int) -> Census:
 
 
 def _step(connection: sqlite3.Connection, *, after: int, now: int) -> list[Row]:
-    parameters = {"after": after, "limit": ROWS_PER_STEP, "now": now, "mark": _MARK}
+    parameters = {"after": after, "limit": ROWS_PER_STEP, "now": now, "mark": BLOB_STORED}
     return connection.execute(_COUNT_ENTRIES, parameters).fetchall()
 
 
