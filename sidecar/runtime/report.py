@@ -92,11 +92,13 @@ class Report:
         if self._telemetry is None:
             return RequestFigures()
         measured = self._telemetry.requests
+        last_minute = measured.last_minute.distributions()
         lost: Counter[str] = Counter({series.kind: 0 for series in list(measured.durations)})
-        for series, recent in measured.last_minute.distributions().items():
+        for series, recent in last_minute.items():
             lost[series.kind] += recent.count if series.outcome == ABORTED else 0
         return RequestFigures(
             durations={series: histogram.distribution() for series, histogram in list(measured.durations.items())},
+            last_minute=dict(last_minute.items()),
             conflicts_last_minute=lost,
             in_flight=self._admission.in_flight,
             streams=dict(measured.open_streams),

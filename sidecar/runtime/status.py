@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 from sidecar import __version__
 from sidecar.core.breaker import BreakerState
@@ -19,13 +18,13 @@ from sidecar.rpc.convert import duration, optional_timestamp, timestamp, wire
 from sidecar.rpc.measuring import ABORTED, CANCELLED, OK
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.telemetry import Telemetry
-from sidecar.telemetry.figures import BufferFigures, ExportFigures, Figures
+from sidecar.telemetry.figures import BufferFigures, ExportFigures, Figures, RequestFigures
+from sidecar.telemetry.process import resident_bytes
 from sidecar.tiers.placement import Placement
 from sidecar.tiers.stats import TierReport
 from statesidecar.v1 import admin_service_pb2 as pb
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\b(password|secret|token)=\S+", re.IGNORECASE)
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class StatusTeller:
@@ -90,7 +89,7 @@ class StatusTeller:
         if self._telemetry is not None:
             seconds = max(self._telemetry.requests.last_minute.seconds, 0.001)
             response.last_minute.CopyFrom(duration(seconds))
-            response.requests.extend(_requests(self._telemetry, seconds))
+            response.requests.extend(_requests(figures, seconds))
             for lag in self._telemetry.recent_lag.distributions().values():
                 response.event_loop_lag.CopyFrom(_summary(lag))
 
@@ -165,22 +164,20 @@ def _word(state: BreakerState) -> str:
     return state.name.lower().replace("_", "-")
 
 
-def _requests(telemetry: Telemetry, seconds: float) -> Iterator[pb.RequestStatus]:
-    requests = telemetry.requests
+def _requests(figures: RequestFigures, seconds: float) -> Iterator[pb.RequestStatus]:
     found: dict[str, pb.RequestStatus] = {}
-    for series, histogram in list(requests.durations.items()):
-        told = found.setdefault(series.rpc, pb.RequestStatus(rpc=series.rpc))
-        count = histogram.distribution().count
-        told.count += count
-        told.conflict_count += count if series.outcome == ABORTED else 0
-        told.error_count += count if series.outcome not in {OK, ABORTED, CANCELLED} else 0
+    for (rpc, _, _, outcome), taken in figures.durations.items():
+        told = found.setdefault(rpc, pb.RequestStatus(rpc=rpc))
+        told.count += taken.count
+        told.conflict_count += taken.count if outcome == ABORTED else 0
+        told.error_count += taken.count if outcome not in {OK, ABORTED, CANCELLED} else 0
     recent: dict[str, Distribution] = defaultdict(lambda: NOTHING)
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     modes: dict[str, Counter[str]] = defaultdict(Counter)
-    for series, taken in requests.last_minute.distributions().items():
-        recent[series.rpc] = recent[series.rpc].plus(taken)
-        outcomes[series.rpc][series.outcome] += taken.count
-        modes[series.rpc][series.mode] += taken.count
+    for (rpc, _, mode, outcome), taken in figures.last_minute.items():
+        recent[rpc] = recent[rpc].plus(taken)
+        outcomes[rpc][outcome] += taken.count
+        modes[rpc][mode] += taken.count
     for rpc, told in sorted(found.items()):
         told.outcome_counts.update(outcomes[rpc])
         told.mode_counts.update(modes[rpc])
@@ -245,12 +242,5 @@ def _telemetry(exports: ExportFigures) -> pb.TelemetryStatus:
 def _process() -> pb.ProcessStatus:
     used = os.times()
     return pb.ProcessStatus(
-        pid=os.getpid(), resident_bytes=_resident_bytes(), cpu_time=duration(used.user + used.system)
+        pid=os.getpid(), resident_bytes=resident_bytes(), cpu_time=duration(used.user + used.system)
     )
-
-
-def _resident_bytes() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
-    except (OSError, ValueError, IndexError):  # not Linux
-        return 0

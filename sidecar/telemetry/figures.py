@@ -87,6 +87,8 @@ class RequestFigures:
     """What became of requests since the start. Series are RPC, kind of namespace, mode, outcome."""
 
     durations: Mapping[tuple[str, str, str, str], Distribution] = field(default_factory=dict)
+    last_minute: Mapping[tuple[str, str, str, str], Distribution] = field(default_factory=dict)
+    """Of the series that had some, those of the last minute."""
     conflicts_last_minute: Mapping[str, int] = field(default_factory=dict)
     """By kind of namespace; from any that had a request."""
     in_flight: int = 0

@@ -6,11 +6,9 @@ batch that was lost costs resolution, not truth.
 
 from __future__ import annotations
 
-import os
 import resource as rusage
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
@@ -32,10 +30,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from sidecar.core.histograms import INDEX_MIN, SCALE, Distribution, upper_bound
 from sidecar.telemetry.instruments import Form
 from sidecar.telemetry.metrics import Family
+from sidecar.telemetry.process import resident_bytes
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,6 @@ def _process(counted: Counted) -> Iterator[Metric]:
     spent = [_number({"cpu.mode": mode}, seconds, counted) for mode, seconds in modes]
     about = "CPU seconds that the process has used"
     yield Metric("process.cpu.time", about, "s", Sum(spent, _CUMULATIVE, is_monotonic=True))
-    if _STATM.exists():
-        resident = int(_STATM.read_text().split()[1]) * _PAGE_BYTES
+    if resident := resident_bytes():
         held = Sum([_number({}, resident, counted)], _CUMULATIVE, is_monotonic=False)
         yield Metric("process.memory.usage", "Memory of the process that is resident", "By", held)
