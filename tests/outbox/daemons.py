@@ -151,6 +151,7 @@ def run(directory: Path, *, messages: int, kills: int, seed: int) -> tuple[Verdi
             "tiers.hot": "none://",
             "tiers.warm": url,
             "outbox.sink": stream.url,
+            "outbox.in_flight_max": str(IN_FLIGHT),
             "outbox.lease_s": str(LEASE_S),
         }
         daemons = [DaemonProcess(directory / f"data-{number}", **settings) for number in range(DAEMONS)]
