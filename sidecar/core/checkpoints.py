@@ -60,7 +60,7 @@ class Record:
         """Inverse of `encode`, of the checkpoint of that id. Raises DataLoss (CHECKPOINT_CORRUPT)."""
         try:
             return cls(**json.loads(unseal(stored, checkpoint)))
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise corrupt("its record is in no known form") from exc
 
     @property
@@ -155,7 +155,7 @@ def document(entries: Sequence[Entry]) -> bytes:
 def entries_of(namespace: str, stored: bytes) -> tuple[Entry, ...]:
     """Inverse of `document`. Raises DataLoss (CHECKPOINT_CORRUPT)."""
     try:
-        (length,) = _LENGTH.unpack(stored[-_LENGTH.size :])
+        length = int.from_bytes(stored[-_LENGTH.size :], "big")
         end = len(stored) - _LENGTH.size - length
         if end < 0:
             raise ValueError("the manifest is longer than the document")  # noqa: TRY301  # told as all that is wrong
@@ -170,12 +170,12 @@ def entries_of(namespace: str, stored: bytes) -> tuple[Entry, ...]:
             entries.append(Entry(namespace, key, value, version, created, updated, expires, ttl, type_, schema, marked))
         if position != end:
             raise ValueError("the values are not as long as the manifest says")  # noqa: TRY301  # told as all that is wrong
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, RecursionError) as exc:
         raise corrupt("its document does not verify") from exc
     return tuple(entries)
 
 
-def automatic(entry: Entry, *, now: int, place: int) -> tuple[Entry, ...]:
+def automatic(entry: Entry, *, now: int, place: int, value_bytes: int) -> tuple[Entry, ...]:
     """The ledger's rows of a checkpoint that is made in the commit that makes `entry`; it waits to be stored by change.
 
     `place` is that of the entry in its commit, whose version it shares with the others.
@@ -189,7 +189,7 @@ def automatic(entry: Entry, *, now: int, place: int) -> tuple[Entry, ...]:
         key=entry.key,
         create_time=now,
         entry_count=1,
-        value_bytes=len(entry.value) if pointer is None else pointer.size,
+        value_bytes=value_bytes if pointer is None else pointer.size,
         automatic=True,
         restored=entry.labels.get(marks.RESTORED, ""),
         hold="" if pointer is None else pointer.blob,

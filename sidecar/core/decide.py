@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from sidecar.core import checkpoints, marks, merge, outbox
+from sidecar.core import checkpoints, marks, merge, outbox, sealing
 from sidecar.core.entry import Copy, Entry, Tombstone, epoch_of, live
 from sidecar.core.errors import (
     FailedPrecondition,
@@ -89,7 +89,7 @@ def decide(write: Write, current: Mapping[str, Copy | None], *, now: int, versio
         elif copy is not None:
             copies.append(copy)
             if write.checkpoint_every and isinstance(copy, Entry):
-                quiet += _automatic_checkpoint(copy, write.checkpoint_every, now, index)
+                quiet += _automatic_checkpoint(write, copy, now, index)
         results.append(result)
         did.append(copy is not None)
     keys = [operation.key for operation in write.operations]
@@ -122,10 +122,10 @@ def _decide_one(
             grave = Tombstone(namespace=write.namespace, key=operation.key, version=version, delete_time=now)
             return grave, OperationResult(found=True, version=version)
         case Change():
-            made = _change(write, operation, entry, now, version)
-            value = made.value if operation.return_value else None
+            made, value = _change(write, operation, entry, now, version)
+            told = _told(write, value) if operation.return_value else None
             return made, OperationResult(
-                found=entry is not None, version=version, expire_time=made.expire_time, value=value
+                found=entry is not None, version=version, expire_time=made.expire_time, value=told
             )
         case Check():
             _guard(operation.key, operation.expected_version, entry, version)
@@ -140,8 +140,13 @@ def _decide_one(
             assert_never(operation)
 
 
-def _automatic_checkpoint(entry: Entry, every: int, now: int, place: int) -> tuple[Entry, ...]:
-    return checkpoints.automatic(entry, now=now, place=place) if marks.updates_of(entry) % every == 0 else ()
+def _automatic_checkpoint(write: Write, entry: Entry, now: int, place: int) -> tuple[Entry, ...]:
+    if marks.updates_of(entry) % write.checkpoint_every:
+        return ()
+    size = len(entry.value)
+    if write.codec is not None and size:
+        size = write.codec.plain_size(entry.value)
+    return checkpoints.automatic(entry, now=now, place=place, value_bytes=size)
 
 
 def _guard(key: str, expected: int | None, entry: Entry | None, version: int) -> None:
@@ -206,34 +211,50 @@ def _relocate(operation: Relocate, entry: Entry | None, version: int) -> Entry:
     return entry._replace(value=operation.value, schema_version=schema, labels={**kept, **operation.marks})
 
 
-def _change(write: Write, operation: Change, entry: Entry | None, now: int, version: int) -> Entry:
+def _change(write: Write, operation: Change, entry: Entry | None, now: int, version: int) -> tuple[Entry, bytes]:
+    """The entry, and its value as the caller knows it."""
     if entry is None and not operation.create:
         raise FailedPrecondition("there is no entry to update; set `create` to begin one", reason="KEY_NOT_FOUND")
     if entry is not None and marks.BLOB in entry.labels:
         raise ValueAway(operation.key)
     if entry is not None:
         _check_schema(write, entry)
-    value = _changed_value(operation.change, None if entry is None else entry.value)
+    value = _changed_value(operation.change, None if entry is None else _value_of(write, entry))
     if len(value) > write.value_bytes_max:
         raise InvalidRequest(
             f"the update makes a value of {len(value)} bytes, at most {write.value_bytes_max} are allowed",
             reason="VALUE_TOO_LARGE",
             field="operation",
         )
+    schema = (write.schema or 0) if entry is None else entry.schema_version
+    stored = value
+    if write.codec is not None:
+        stored = write.codec.seal(value, sealing.value_place(write.namespace, operation.key, schema))
     if entry is None:
         put = Put(
             key=operation.key,
-            value=value,
+            value=stored,
             content_type=JSON_CONTENT_TYPE,
-            schema_version=write.schema or 0,
+            schema_version=schema,
             ttl_ms=operation.ttl_ms,
         )
-        return _put(write, put, None, now, version)
+        return _put(write, put, None, now, version), value
     end, ttl = _changed_end(write, operation, entry, now)
     labels = entry.labels
     if write.checkpoint_every:
         labels = {**labels, marks.UPDATES: str(marks.updates_of(entry) + 1)}
-    return entry._replace(value=value, version=version, update_time=now, expire_time=end, ttl_ms=ttl, labels=labels)
+    made = entry._replace(value=stored, version=version, update_time=now, expire_time=end, ttl_ms=ttl, labels=labels)
+    return made, value
+
+
+def _value_of(write: Write, entry: Entry) -> bytes:
+    if write.codec is None:
+        return entry.value
+    return write.codec.open(entry.value, sealing.place_of(entry), namespace=entry.namespace, key=entry.key)
+
+
+def _told(write: Write, value: bytes) -> bytes:
+    return value if write.codec is None else write.codec.seal(value, write.told_place)
 
 
 def _check_schema(write: Write, entry: Entry) -> None:

@@ -15,6 +15,8 @@
     │   └── Draining
     ├── DeadlineExceeded            the time ran out before any effect
     ├── OutcomeUnknown              a write may or may not have landed: repeat it with the same request id
+    ├── Unauthenticated             say who you are: no identity, or one that is not believed
+    ├── PermissionDenied            ask an operator: this identity may not do that
     ├── DataLoss                    stored bytes do not verify: stop and look
     │   └── StoreCorrupt            not one entry's, but the store's own
     └── Defect                      our bug; logged with its traceback, told without detail
@@ -154,6 +156,18 @@ class OutcomeUnknown(SidecarError):
         self.timed_out = timed_out
 
 
+class Unauthenticated(SidecarError):
+    """Nobody is known to be calling. Nothing was done."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(SidecarError):
+    """The identity that calls may not do this. Nothing was done."""
+
+    default_reason = "PERMISSION_DENIED"
+
+
 class DataLoss(SidecarError):
     """Stored bytes do not verify; no other bytes are ever returned in their place."""
 
@@ -178,6 +192,17 @@ class SchemaDiffers(Unavailable):
     def __init__(self, key: str) -> None:
         super().__init__("the value has another schema; nothing was written, try again", metadata={"key": key})
         self.key = key
+
+
+class KeyAway(Unavailable):
+    """The value that is to be changed in place is sealed with a key that has to be asked for first. Nothing was written."""
+
+    default_reason = "ENCRYPTION_KEY_AWAY"
+
+    def __init__(self, namespace: str, sealed: bytes) -> None:
+        super().__init__("the value's key is not at hand; nothing was written, try again")
+        self.namespace = namespace
+        self.sealed = sealed
 
 
 class StoreCorrupt(DataLoss):

@@ -35,7 +35,7 @@ CARRIED = (UPDATES, RESTORED, SCHEMA)
 class Pointer:
     """A value in cold. `archived`: it left for being idle, and comes back when it is read; else it is large, and stays.
 
-    `digest` is the SHA-256 of the value, in hex: what the blob holds is believed only if it matches.
+    `digest` is the SHA-256 of the object, in hex: it is believed only if it matches. `size` is that of the value.
     """
 
     blob: str

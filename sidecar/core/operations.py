@@ -9,6 +9,7 @@ from typing import Any
 from sidecar.core import outbox
 from sidecar.core.errors import Decision, SidecarError
 from sidecar.core.ledger import LEDGER
+from sidecar.core.sealing import Codec, told_place
 
 JSON_CONTENT_TYPE = "application/json"
 
@@ -134,6 +135,7 @@ class Write:
     `outbox`: messages that are committed with it. `schema`: what values have to be in that are changed in place, or replaced
     by one in it, or it is SchemaDiffers; None: whatever they are in. `refusal`: it was found elsewhere that the write is
     refused, and that is to be kept under its request id. `checkpoint_every`: each that many changes of a key make a checkpoint of it in the same commit; 0: none.
+    `codec`: values are sealed, those of the operations too; what is changed in place is opened and sealed by it.
     """
 
     namespace: str
@@ -149,6 +151,12 @@ class Write:
     outbox: tuple[outbox.Message, ...] = ()
     schema: int | None = None
     refusal: Decision | None = None
+    codec: Codec | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def told_place(self) -> bytes:
+        """Where the values are that it answers."""
+        return told_place(self.namespace, self.request.request_id if self.request else "")
 
     def scope(self, operation: Operation) -> str:
         """The namespace of an operation's key."""

@@ -13,6 +13,7 @@ from sidecar.engine.checkpoints import Checkpoints
 from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.reads import Reads
 from sidecar.engine.replay import Replay
+from sidecar.engine.resealing import Resealings
 from sidecar.engine.schemas.fleet import Fleet
 from sidecar.engine.schemas.migration import Migrations
 from sidecar.engine.schemas.views import Views
@@ -44,6 +45,7 @@ class Engine:
         self.fleet = Fleet(schemas, self.namespaces)
         """Which schemas all daemons know."""
         self.migrations = Migrations(self.namespaces, schemas, self.fleet)
+        self.resealings = Resealings(self.namespaces)
         self.buffer = None if buffer is None else Replay(buffer, self.namespaces, age_ms_max=buffered_ms_max)
         """What is kept while the authority is away; None: no namespace has its writes kept."""
         self.views = Views(self.fleet)

@@ -111,11 +111,18 @@ class AdminService(AdminServiceServicer):
     async def Migrate(self, request: pb.MigrateRequest, context: Context) -> None:
         try:
             refuse_unreadable(request)
-            await self._migration_access(request).tell(context, request)
+            await self._migration_access(request).migrate(context, request)
         except Exception as exc:  # noqa: BLE001  # any error becomes a status
             await abort(context, as_sidecar_error(exc, "Migrate"))
 
-    def _migration_access(self, request: pb.MigrateRequest) -> MigrationAccess:
+    async def Reseal(self, request: pb.ResealRequest, context: Context) -> None:
+        try:
+            refuse_unreadable(request)
+            await self._migration_access(request).reseal(context, request)
+        except Exception as exc:  # noqa: BLE001  # any error becomes a status
+            await abort(context, as_sidecar_error(exc, "Reseal"))
+
+    def _migration_access(self, request: pb.MigrateRequest | pb.ResealRequest) -> MigrationAccess:
         if self._migrations is None:
             raise not_configured(request.namespace)
         return self._migrations

@@ -34,6 +34,8 @@ CODES: dict[type[errors.SidecarError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.OutcomeUnknown: grpc.StatusCode.UNKNOWN,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
     errors.Defect: grpc.StatusCode.INTERNAL,
 }

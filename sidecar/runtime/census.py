@@ -11,7 +11,7 @@ from sidecar.core.modes import Tier
 from sidecar.core.observed import Counting, Held, Holding, Size
 from sidecar.core.ports import Clock
 from sidecar.engine.engine import Engine
-from sidecar.runtime.build import Backends
+from sidecar.runtime.adapters import Backends
 from sidecar.runtime.growth import Sample, Series
 from sidecar.runtime.tasks import Rounds
 

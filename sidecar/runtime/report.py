@@ -13,7 +13,7 @@ from sidecar.engine.cleaning.tally import Tally
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
 from sidecar.rpc.measuring import ABORTED
-from sidecar.runtime.build import Backends
+from sidecar.runtime.adapters import Backends
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.status import StatusTeller
 from sidecar.runtime.tasks import FollowupQueue

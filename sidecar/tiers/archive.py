@@ -82,7 +82,9 @@ class Archive:
             return "archived"
         # In the ledger the fence is a key like others; in a caller's namespace it has to be said whose key it is.
         fence = tuple(replace(check, ledger=True) for check in fence)
-        pointer, check = await self._cold.put(row.namespace, row.key, row.value, archived=True, fence=fence)
+        pointer, check = await self._cold.put(
+            row.namespace, row.key, row.value, schema=row.schema_version, archived=True, fence=fence
+        )
         away = Relocate(
             key=row.key,
             expected_version=row.version,

@@ -22,6 +22,7 @@ from sidecar.core.ledger import SECRET, blob_key
 from sidecar.core.modes import Tier
 from sidecar.core.operations import Check, Put
 from sidecar.core.ports import Ports
+from sidecar.core.sealing import Sealer
 from sidecar.tiers.guard import Guard
 from sidecar.tiers.ledger import Ledger
 from sidecar.tiers.room import Room
@@ -86,6 +87,8 @@ class BlobLedger:
         self.backend = blobs
         self.guard = guard
         self.room = Room(bytes_max, ports)
+        self.sealer: Sealer | None = None
+        """Set before anything is stored: what goes to cold is sealed."""
         self._ports = ports
         self._store_id = ""
 
@@ -101,6 +104,16 @@ class BlobLedger:
             [row] = await self.ledger.get([SECRET])
             self._store_id = "" if row is None else store_id(row.value)
         return self._store_id
+
+    async def sealed(self, namespace: str, content: bytes, at: bytes) -> bytes:
+        """A content as it is to be stored: bound to its place, or as it is. Raises StoreUnavailable without a data key."""
+        return content if self.sealer is None else await self.sealer.seal(namespace, content, at)
+
+    async def opened(self, stored: bytes, at: bytes, *, namespace: str, key: str) -> bytes:
+        """Inverse of `sealed`. Raises DataLoss for anything else, FailedPrecondition (ENCRYPTION_KEY_MISSING)."""
+        if self.sealer is None:
+            return stored
+        return await self.sealer.open(stored, at, namespace=namespace, key=key)
 
     async def store(
         self, content: bytes, owner: Owner, *, fence: Sequence[Check] = (), deadline: float | None = None

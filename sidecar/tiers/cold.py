@@ -31,6 +31,7 @@ from sidecar.core.failpoints import reach
 from sidecar.core.marks import BLOB, WOKEN, Pointer, pointer_of, with_value
 from sidecar.core.operations import Check, Operation, Put, Relocate, Write
 from sidecar.core.ports import COMPUTED_BYTES, Ports, Signal
+from sidecar.core.sealing import blob_place
 from sidecar.core.store import Outcome
 from sidecar.tiers.blobs import BlobLedger
 
@@ -140,11 +141,17 @@ class Cold:
 
     async def _verified(self, entry: Entry, pointer: Pointer) -> bytes | None:
         try:
-            value = await self.blobs.load(pointer.blob, size=pointer.size)
+            stored = await self.blobs.load(pointer.blob, size=pointer.size)
         except DataLoss as exc:
             raise corrupt(entry, exc.message) from exc
-        if value is not None and (len(value) != pointer.size or await self.digest(value) != pointer.digest):
+        if stored is None:
+            return None
+        if await self.digest(stored) != pointer.digest:
             raise corrupt(entry, "it is not what was stored")
+        at = blob_place(entry.namespace, entry.key, entry.schema_version)
+        value = await self.blobs.opened(stored, at, namespace=entry.namespace, key=entry.key)
+        if len(value) != pointer.size:
+            raise corrupt(entry, "it is not as large as what was stored")
         return value
 
     async def digest(self, value: bytes) -> str:
@@ -197,7 +204,12 @@ class Cold:
                 continue
             try:
                 pointer, check = await self.put(
-                    write.namespace, operation.key, operation.value, archived=False, deadline=write.deadline
+                    write.namespace,
+                    operation.key,
+                    operation.value,
+                    schema=operation.schema_version,
+                    archived=False,
+                    deadline=write.deadline,
                 )
             except ColdUnavailable:
                 if len(operation.value) > min(INLINE_BYTES_MAX, self._store_bytes_max):
@@ -215,13 +227,16 @@ class Cold:
         key: str,
         value: bytes,
         *,
+        schema: int,
         archived: bool,
         fence: Sequence[Check] = (),
         deadline: float | None = None,
     ) -> tuple[Pointer, Check]:
         """Store a key's value as a blob: where it is, and what has to hold when that is committed."""
-        digest = await self.digest(value)
-        stored = await self.blobs.store(value, Owner(namespace=namespace, key=key), fence=fence, deadline=deadline)
+        content = await self.blobs.sealed(namespace, value, blob_place(namespace, key, schema))
+        # Of what is stored: a digest of the value would confirm a guess of it to whoever reads the row.
+        digest = await self.digest(content)
+        stored = await self.blobs.store(content, Owner(namespace=namespace, key=key), fence=fence, deadline=deadline)
         return Pointer(stored.blob, len(value), digest, archived), stored.check
 
     async def _checked(self, write: Write, checks: Sequence[Check], *, alone: bool) -> Outcome:

@@ -67,9 +67,8 @@ class Placement:
         self._through = ReadThrough(self.cache, self._ask, tier=tier, ports=ports)
         self.ledger = Ledger(authority, self.guard)
         self.blobs = None if cold is None else blob_ledger(self.ledger, cold, ports)
-        """Large objects in the cold tier; None: there is none."""
         self.cold = None
-        """The values that are there; None: there is no cold tier."""
+        """The values that are in `blobs`; None, as that: there is no cold tier."""
         self._waking = Waking(ports.clock)
         self.news = News(authority)
         if self.blobs is not None:

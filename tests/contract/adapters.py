@@ -15,6 +15,7 @@ from tests.contract.adapters_postgres import POSTGRES_STORE
 from tests.contract.adapters_redis_cache import REDIS_CACHE, REDIS_CLUSTER_CACHE, VALKEY_CACHE
 from tests.contract.adapters_redis_store import REDIS_CLUSTER_STORE, REDIS_STORE, VALKEY_STORE
 from tests.contract.adapters_s3 import MINISTACK_BLOBS, SEAWEEDFS_BLOBS
+from tests.contract.adapters_sealed import cache_sealer, sealed_cache, sealed_store
 from tests.contract.harnesses import BlobsHarness, CacheHarness, StoreHarness, StoreUnderTest
 
 LEASE_MS, NEGATIVE_MS = 3_000, 2_000
@@ -73,7 +74,17 @@ MEMORY_CACHE = CacheHarness(
     negative_ms=NEGATIVE_MS,
 )
 FILE_BLOBS = BlobsHarness(name="files", make=FileBlobs, spoil=_spoil_file)
-STORES = [MEMORY_STORE, SQLITE_STORE, POSTGRES_STORE, DYNAMODB_STORE, REDIS_STORE, VALKEY_STORE, REDIS_CLUSTER_STORE]
+SEALED_STORES = [sealed_store(each) for each in (MEMORY_STORE, POSTGRES_STORE, REDIS_STORE)]
+STORES = [
+    MEMORY_STORE,
+    SQLITE_STORE,
+    POSTGRES_STORE,
+    DYNAMODB_STORE,
+    REDIS_STORE,
+    VALKEY_STORE,
+    REDIS_CLUSTER_STORE,
+    *SEALED_STORES,
+]
 DURABLE_STORES = [harness for harness in STORES if harness.durable]
 FEED_STORES = [harness for harness in STORES if harness.changes]
 QUIET_STORES = [harness for harness in STORES if harness.quiet]
@@ -87,6 +98,7 @@ CACHES = [
     REDIS_CACHE,
     VALKEY_CACHE,
     REDIS_CLUSTER_CACHE,
+    *[sealed_cache(each, cache_sealer) for each in (MEMCACHED_CACHE, REDIS_CACHE)],
 ]
 BOUNDED_CACHES = [harness for harness in CACHES if harness.bounded]
 BLOBS = [FILE_BLOBS, SEAWEEDFS_BLOBS, MINISTACK_BLOBS]

@@ -39,6 +39,8 @@ class StoreHarness:
     quiet: bool = True
     counts: bool = True
     """Whether it can tell how much it holds."""
+    overhead: int = 0
+    """Bytes that a stored value has beyond its own."""
     make: Callable[[Path, ManualClock], Store]
     place: Callable[[Path], AbstractAsyncContextManager[object]] = nullcontext
     advance: Callable[[StoreUnderTest, int], Awaitable[None]] = _move_clock

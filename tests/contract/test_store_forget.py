@@ -14,7 +14,7 @@ from sidecar.core.store import Outcome
 from tests.contract.harnesses import StoreUnderTest
 from tests.support.factories import request
 
-ROW, FENCE = "x/row", "g/fence"
+ROW, FENCE = "u/row", "g/fence"
 LARGE = bytes(range(256)) * 4_096
 """A megabyte: stored in parts by who has a bound."""
 
@@ -38,7 +38,7 @@ async def row(store: StoreUnderTest, key: str = ROW) -> Entry | None:
 async def test_a_forgotten_row_leaves_no_trace(quiet_store: StoreUnderTest, value: bytes) -> None:
     store = quiet_store
     await given(store, value=value)
-    await given(store, "x/other")
+    await given(store, "u/other")
     cursor = await store.cursor()
 
     outcome = await commit(store, Forget(key=ROW))
@@ -47,14 +47,14 @@ async def test_a_forgotten_row_leaves_no_trace(quiet_store: StoreUnderTest, valu
     assert (outcome.version, outcome.copies) == (0, ())
     assert [(result.found, result.version) for result in outcome.results] == [(True, 0)]
     assert await store.changes_since(cursor) == []
-    assert await store.keys(namespace=LEDGER) == ["x/other"]
+    assert await store.keys(namespace=LEDGER) == ["u/other"]
     swept = await store.store.sweep(store.sweep_order(tombstone_retention_ms=0))
     assert (swept.expired, swept.tombstones) == ((), 0)
 
 
 async def test_many_rows_are_forgotten_in_one_commit(quiet_store: StoreUnderTest) -> None:
     store = quiet_store
-    keys = [f"x/{n:02}" for n in range(60)]
+    keys = [f"u/{n:02}" for n in range(60)]
     await asyncio.gather(*[given(store, key) for key in keys])
     fence = await given(store, FENCE)
 
@@ -94,7 +94,7 @@ async def test_only_the_row_that_was_meant_is_forgotten(quiet_store: StoreUnderT
 
     for wrong in (0, before, newer + 1):
         with pytest.raises(VersionConflict) as caught:
-            await commit(store, Put(key="x/other", value=b""), Forget(key=ROW, expected_version=wrong))
+            await commit(store, Put(key="u/other", value=b""), Forget(key=ROW, expected_version=wrong))
         assert (caught.value.key, caught.value.current_version) == (ROW, newer)
     assert await store.keys(namespace=LEDGER) == [ROW]
     await commit(store, Forget(key=ROW, expected_version=newer))
@@ -109,10 +109,10 @@ async def test_forgetting_what_is_absent_is_no_error(quiet_store: StoreUnderTest
     for expected in (None, 0):
         outcome = await commit(store, Forget(key=ROW, expected_version=expected))
         assert (outcome.version, outcome.results[0].found) == (0, False)
-    outcome = await commit(store, Forget(key=ROW), Put(key="x/other", value=b""), request_id="r")
+    outcome = await commit(store, Forget(key=ROW), Put(key="u/other", value=b""), request_id="r")
 
     assert [result.found for result in outcome.results] == [False, False]
-    assert await store.keys(namespace=LEDGER) == ["x/other"]
+    assert await store.keys(namespace=LEDGER) == ["u/other"]
 
 
 async def test_a_repeated_request_does_not_forget_what_came_after(quiet_store: StoreUnderTest) -> None:
@@ -165,25 +165,25 @@ async def test_writes_at_the_same_time_see_what_those_before_them_leave(
     """Those that wait together may share a transaction: the last of a key's decides what is stored."""
     store = quiet_store
     if there:
-        await asyncio.gather(given(store, value=value), given(store, "x/other", value))
+        await asyncio.gather(given(store, value=value), given(store, "u/other", value))
 
     def put(key: str) -> Operation:
         return Put(key=key, value=value)
 
     answers = await asyncio.gather(
         commit(store, put(ROW)),
-        commit(store, put("x/other")),
+        commit(store, put("u/other")),
         commit(store, Forget(key=ROW)),
-        commit(store, put("x/other")),
+        commit(store, put("u/other")),
         commit(store, put(ROW)),
-        commit(store, Forget(key="x/other"), request_id="r"),
-        commit(store, Forget(key="x/other")),
+        commit(store, Forget(key="u/other"), request_id="r"),
+        commit(store, Forget(key="u/other")),
     )
 
     entry = await row(store)
     assert entry is not None
     assert (entry.version, entry.value) == (answers[4].version, value)
-    assert await row(store, "x/other") is None
+    assert await row(store, "u/other") is None
     assert [answers[n].results[0].found for n in range(7)] == [there, there, True, True, False, True, False]
     assert await store.keys(namespace=LEDGER) == [ROW]
 
@@ -204,18 +204,18 @@ async def test_of_those_who_forget_a_version_one_succeeds(quiet_store: StoreUnde
 
 async def test_a_forgotten_row_does_not_end(quiet_store: StoreUnderTest) -> None:
     store = quiet_store
-    await given(store, "x/before its end", ttl_ms=10)
-    await given(store, "x/after it", ttl_ms=10)
-    await given(store, "x/put again", ttl_ms=10)
-    await commit(store, Forget(key="x/before its end"), Forget(key="x/put again"))
-    await given(store, "x/put again")
+    await given(store, "u/before its end", ttl_ms=10)
+    await given(store, "u/after it", ttl_ms=10)
+    await given(store, "u/put again", ttl_ms=10)
+    await commit(store, Forget(key="u/before its end"), Forget(key="u/put again"))
+    await given(store, "u/put again")
     await store.advance(10)
-    await commit(store, Forget(key="x/after it"))
+    await commit(store, Forget(key="u/after it"))
 
     swept = await store.store.sweep(store.sweep_order())
 
     assert swept.expired == ()
-    assert await store.keys(namespace=LEDGER) == ["x/put again"]
+    assert await store.keys(namespace=LEDGER) == ["u/put again"]
 
 
 async def test_what_is_forgotten_stays_so_over_reopening(durable_store: StoreUnderTest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -74,11 +75,11 @@ async def test_a_value_comes_back_as_it_was(quiet_store: StoreUnderTest) -> None
     before = await given(store, bytes(range(256)) * 3_000)
     await store.commit(relocate(before.version))
 
-    await store.commit(Relocate(key="key", expected_version=before.version, value=before.value))
+    await store.commit(Relocate(key="key", expected_version=before.version, value=before.value, expected_schema=3))
 
     assert await store.entry("key") == before
     woken = Relocate(key="key", expected_version=before.version, value=before.value, marks={WOKEN: "5"})
-    await store.commit(woken)
+    await store.commit(replace(woken, expected_schema=3))
     assert await store.entry("key") == before._replace(labels={**before.labels, WOKEN: "5"})
     await store.commit(relocate(before.version))
     assert WOKEN not in (await store.entry("key") or before).labels
@@ -149,7 +150,7 @@ async def test_a_value_that_is_away_is_not_changed_and_its_request_id_stays_free
 
     assert caught.value.key == "key"
     assert await store.entry("other") is None
-    await store.commit(Relocate(key="key", expected_version=before.version, value=b"[1]"))
+    await store.commit(Relocate(key="key", expected_version=before.version, value=b"[1]", expected_schema=3))
     outcome = await store.commit(APPEND, Put(key="other", value=b""), request=REQUEST)
     entry = await store.entry("key")
     assert entry is not None

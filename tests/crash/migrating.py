@@ -10,7 +10,7 @@ MIGRATING = (
     "schema.commit.after:2",
     "upgrade.relocate.before",
     "upgrade.relocate.after",
-    "migrate.claim.after",
+    "asked.claim.after",
     "migrate.relocate.before:3",
     "migrate.relocate.after:3",
     "migrate.page.after",

@@ -16,6 +16,7 @@ from statesidecar.v1 import state_service_pb2 as pb
 from tests.chaos.proxies import Proxy, ProxyLoop
 from tests.crash.keeping import KEEPING
 from tests.crash.migrating import MIGRATING
+from tests.crash.resealing import RESEALING
 from tests.crash.workload import HOT, Run, check, drive
 from tests.support.backends import shared_tiers
 from tests.support.process import DaemonProcess, unstarted_process
@@ -83,7 +84,7 @@ def named() -> set[str]:
 
 
 def test_every_place_is_tried() -> None:
-    tried = {point.partition(":")[0] for point in (*EMBEDDED, *SERVERS, *BUFFERING, *KEEPING, *MIGRATING)}
+    tried = {point.partition(":")[0] for point in (*EMBEDDED, *SERVERS, *BUFFERING, *KEEPING, *MIGRATING, *RESEALING)}
 
     assert len(tried) >= 50
     assert {name for name in named() - tried if not name.startswith(tuple(ELSEWHERE))} == set()

@@ -17,7 +17,7 @@ from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.outbox.letters import DeadLetter, DeadLetters, LetterPage
 from sidecar.rpc.calls import Admission, Commits
 from sidecar.rpc.outbox_service import OutboxAccess, OutboxService
-from sidecar.runtime import build
+from sidecar.runtime import adapters, build
 from sidecar.runtime.ports import SystemPorts
 from sidecar.tiers.placement import Placement
 from statesidecar.v1.outbox_service_pb2_grpc import add_OutboxServiceServicer_to_server
@@ -195,7 +195,7 @@ async def served(
     """An OutboxService over these messages, as a daemon serves it; its address."""
     ports = SystemPorts()
     given = settings(directory)
-    backends = build.backends(given, ports)
+    backends = adapters.backends(given, ports)
     await backends.open()
     warm = build.engine(given, backends, ports, None).namespaces.warm
     assert warm is not None

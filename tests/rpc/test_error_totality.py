@@ -20,9 +20,14 @@ from tests.rpc.error_table import CASES
 ROOT = Path(__file__).parents[2]
 PROTOS = ROOT / "protos" / "statesidecar" / "v1"
 SOURCES = ROOT / "sidecar"
-ANYWHERE = {"INTERNAL", "FIELD_UNKNOWN", "DRAINING", "QUEUE_FULL", "DEADLINE_EXCEEDED"}
+SECURED = {
+    *("TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_KEYS_UNAVAILABLE", "METHOD_DENIED", "NAMESPACE_DENIED"),
+    *("QUOTA_EXCEEDED", "ENCRYPTION_KEY_MISSING", "ENCRYPTION_KEY_AWAY"),
+}
+"""What any RPC may answer where callers are told apart, or values are sealed: the service's own comment names them."""
+ANYWHERE = {"INTERNAL", "FIELD_UNKNOWN", "DRAINING", "QUEUE_FULL", "DEADLINE_EXCEEDED"} | SECURED
 """What any RPC may answer."""
-BASES = {"REQUEST_INVALID", "FAILED_PRECONDITION"}
+BASES = {"REQUEST_INVALID", "FAILED_PRECONDITION", "UNAUTHENTICATED", "PERMISSION_DENIED"}
 """Defaults of classes that are never raised without a reason of their own."""
 UNREACHED = {"BLOB_CORRUPT", "SINK_UNAVAILABLE"}
 """Of what no RPC asks: a blob that is told as its entry's, and the sinks, to which the relay alone goes."""
@@ -98,9 +103,18 @@ def test_every_code_of_the_contract_is_in_the_table() -> None:
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.DATA_LOSS,
         grpc.StatusCode.INTERNAL,
     }
+
+
+def test_what_any_rpc_may_answer_is_said_of_the_service() -> None:
+    comment = (PROTOS / "state_service.proto").read_text().partition("service StateService")[0]
+
+    assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", comment)) - {"FIELD_UNKNOWN"} == SECURED
+    assert raised_reasons() >= SECURED
 
 
 def test_every_reason_in_the_code_is_named_by_the_protos() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from sidecar.core.failpoints import armed
 from sidecar.core.ledger import LEDGER, SCHEMAS
+from sidecar.engine.cleaning import asked
 from sidecar.engine.schemas import migration
 from sidecar.rpc import migrating
 from sidecar.rpc.admin_service import AdminService
@@ -132,7 +133,7 @@ async def test_without_an_authority_it_is_passthrough(tmp_path: Path) -> None:
 async def test_an_authority_that_is_away_is_unavailable_and_the_next_call_goes_on(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migration, "LEASE_MS", 100)
+    monkeypatch.setattr(asked, "LEASE_MS", 100)
     await stored(daemon, "a", OLD, 1)
     switched = daemon.switch()
     switched.away()
@@ -192,14 +193,14 @@ async def in_mid_page(daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_caller_that_leaves_ends_it_after_the_page_and_another_goes_on(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[migrating._Migrating] = []
-    begin = migrating._Migrating.__init__
+    calls: list[migrating._Working[Any]] = []
+    begin = migrating._Working.__init__
 
-    def recorded(self: migrating._Migrating, *arguments: Any) -> None:
+    def recorded(self: migrating._Working[Any], *arguments: Any) -> None:
         begin(self, *arguments)
         calls.append(self)
 
-    monkeypatch.setattr(migrating._Migrating, "__init__", recorded)
+    monkeypatch.setattr(migrating._Working, "__init__", recorded)
     async with in_mid_page(daemon, monkeypatch) as call:
         call.cancel()
         await calls[0]._given_up.wait()

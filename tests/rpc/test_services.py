@@ -80,5 +80,6 @@ async def test_every_rpc_of_the_protos_is_answered_or_tested_as_missing() -> Non
     built = {"Get", "Set", "CAS", "Delete", "Touch", "Update", "BatchGet", "List", "DeletePrefix", "Transact"}
     built |= {"Checkpoint", "GetCheckpoint", "ListCheckpoints", "DeleteCheckpoint", "Restore", "Watch"}
     operated = {"GetStatus", "ListDeadWrites", "RedriveDeadWrites", "DiscardDeadWrites", "CollectGarbage", "Migrate"}
+    operated |= {"Reseal"}
     delivered = {"Consume", "ListDeadLetters", "Redrive"}
     assert rpcs == built | operated | delivered | {"Connect"}

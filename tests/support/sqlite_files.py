@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from sidecar.core.operations import Put
 from sidecar.core.store import Outcome
@@ -16,7 +17,7 @@ PATTERN = b"a value that can be found in the file "
 
 
 @asynccontextmanager
-async def closing(path: Path, clock: ManualClock, **options: int) -> AsyncIterator[SqliteStore]:
+async def closing(path: Path, clock: ManualClock, **options: Any) -> AsyncIterator[SqliteStore]:
     """Not open, but closed afterwards: a thread that is left keeps the process from ending."""
     store = SqliteStore(path, clock=clock, **options)
     try:

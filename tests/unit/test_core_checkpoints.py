@@ -192,7 +192,7 @@ def test_a_checkpoint_of_a_value_in_cold_holds_its_blob() -> None:
     pointer = marks.Pointer("store/name", 7, "00", archived=False)
     away = entry(value=b"", version=3, labels={marks.BLOB: pointer.text, marks.UPDATES: "5"})
 
-    rows = checkpoints.automatic(away, now=NOW, place=2)
+    rows = checkpoints.automatic(away, now=NOW, place=2, value_bytes=0)
 
     assert ledger.hold_key("store/name", ledger.checkpoint_id(NOW, 3 << 16 | 2)) in {row.key for row in rows}
 
@@ -213,7 +213,7 @@ VERSIONS = st.integers(1, (1 << 48) - 1)
 @given(VERSIONS, VERSIONS, st.integers(0, 99))
 def test_ids_of_a_millisecond_sort_by_the_state_that_they_are_of(one: int, other: int, place: int) -> None:
     def made_by_a_commit(version: int) -> str:
-        rows = checkpoints.automatic(entry(version=version), now=NOW, place=place)
+        rows = checkpoints.automatic(entry(version=version), now=NOW, place=place, value_bytes=1)
         return rows[0].key.rpartition(ledger.SEPARATOR)[2].translate(ledger._INVERTED)
 
     low, high = sorted((one, other))

@@ -326,7 +326,7 @@ async def test_a_value_in_cold_stays_there_in_its_new_schema(
     await three.put("a", large, 1)
     if archived:
         row = await three.row("a")
-        pointer, check = await cold.put(SPACE, "a", row.value, archived=True)
+        pointer, check = await cold.put(SPACE, "a", row.value, schema=row.schema_version, archived=True)
         away = Relocate(key="a", expected_version=row.version, value=b"", marks={marks.BLOB: pointer.text})
         await three.placement.relocate(Write(namespace=SPACE, operations=(away, check), value_bytes_max=1 << 20))
     before = await three.row("a")

@@ -12,10 +12,12 @@ from sidecar.core import failpoints
 from sidecar.core.errors import StoreUnavailable
 from sidecar.core.operations import Relocate, Write
 from sidecar.core.store import Store
+from sidecar.engine.cleaning import asked
+from sidecar.engine.cleaning.asked import LEASE_MS
 from sidecar.engine.cleaning.owners import look
 from sidecar.engine.cleaning.progress import State
 from sidecar.engine.schemas import migration
-from sidecar.engine.schemas.migration import LEASE_MS, Progress
+from sidecar.engine.schemas.migration import Progress
 from sidecar.stores.memory import MemoryStore
 from tests.support.clock import ManualClock
 from tests.support.switched import SwitchedStore
@@ -169,7 +171,7 @@ async def test_while_another_is_at_it_it_waits_and_then_says_busy(
             clock.advance(int(seconds * 1000))
             await anext(owning, None)
 
-        monkeypatch.setattr(migration, "WAIT_S", 1.0)
+        monkeypatch.setattr(asked, "WAIT_S", 1.0)
         other.ports.sleep = sleep  # type: ignore[method-assign]  # the owner goes on meanwhile
         states = [progress.state async for progress in other.migrations.of(SPACE, target=0, dry_run=False).run()]
 

@@ -36,7 +36,7 @@ def clock() -> ManualClock:
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: ManualClock, **options: int) -> AsyncIterator[SqliteStore]:
+async def opened(path: Path, clock: ManualClock, **options: Any) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(path, clock=clock, **options)
     try:
         await store.open()

@@ -17,7 +17,7 @@ from sidecar.core.observed import Pool, Size
 from sidecar.core.policy import PolicyTable
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission
-from sidecar.runtime.build import Backends
+from sidecar.runtime.adapters import Backends
 from sidecar.runtime.report import Report
 from sidecar.runtime.status import scrubbed
 from sidecar.runtime.tasks import FollowupQueue

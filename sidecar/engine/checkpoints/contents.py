@@ -13,8 +13,10 @@ from sidecar.core.blob_records import Owner
 from sidecar.core.checkpoints import corrupt
 from sidecar.core.contents import Content, content_key, references_key
 from sidecar.core.errors import ColdUnavailable, DataLoss, InvalidRequest
+from sidecar.core.ledger import LEDGER
 from sidecar.core.operations import Change, Check, Increment, Operation, Put
 from sidecar.core.ports import COMPUTED_BYTES, Ports
+from sidecar.core.sealing import content_place
 from sidecar.engine.checkpoints.records import rows_of
 from sidecar.tiers.blobs import BlobLedger, secret_of
 from sidecar.tiers.ledger import Ledger
@@ -105,6 +107,10 @@ class ContentStore:
             raise ColdUnavailable("the checkpoint's content is in a cold tier, and none is configured")
         try:
             data = await self._blobs.load(content.blob, size=content.size)
+            if data is not None:
+                data = await self._blobs.opened(
+                    data, content_place(content.content_id), namespace=LEDGER, key=content.blob
+                )
         except DataLoss as exc:
             raise corrupt("a blob of it does not verify") from exc
         if data is None:
@@ -158,7 +164,8 @@ class ContentStore:
         """The row of a content whose bytes are where they belong, and what has to hold when it is committed."""
         if self._blobs is not None and len(content.data) > INLINE_BYTES_MAX:
             owner = Owner(content=content.content_id)
-            stored = await self._blobs.store(content.data, owner, fence=fence, deadline=deadline)
+            data = await self._blobs.sealed(LEDGER, content.data, content_place(content.content_id))
+            stored = await self._blobs.store(data, owner, fence=fence, deadline=deadline)
             return Content(
                 content_id=content.content_id,
                 size=content.size,

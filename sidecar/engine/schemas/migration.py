@@ -8,7 +8,6 @@ done twice. Callers are told nothing, because nothing has changed for them.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sidecar.core.entry import Entry
@@ -16,7 +15,6 @@ from sidecar.core.errors import (
     DataLoss,
     FailedPrecondition,
     OutcomeUnknown,
-    SidecarError,
     StoreUnavailable,
     Unsupported,
     VersionConflict,
@@ -25,7 +23,8 @@ from sidecar.core.failpoints import reach
 from sidecar.core.marks import BLOB, pointer_of
 from sidecar.core.operations import Operation, Relocate, Write
 from sidecar.core.schema import Schemas, relocated, too_new
-from sidecar.engine.cleaning.owners import Turn, look
+from sidecar.engine.cleaning.asked import AskedFor
+from sidecar.engine.cleaning.owners import Turn
 from sidecar.engine.cleaning.progress import State
 from sidecar.engine.namespaces import Namespaces
 from sidecar.engine.schemas.fleet import Fleet
@@ -35,11 +34,6 @@ from sidecar.tiers.placement import Placement
 PAGE = 100
 PAGE_BYTES_MAX = 8 << 20
 COUNT_PAGE = 1000
-LEASE_MS = 3_000
-"""Shorter than of other jobs: somebody waits for this one, and goes on with it when its daemon has died."""
-WAIT_S = 2 * LEASE_MS / 1000
-"""How long another daemon's turn is waited for: a dead one's is over by then."""
-LOOK_AGAIN_S = 0.5
 RACES_MAX = 16
 """How often an entry is read again that was written meanwhile."""
 FAILURES_MAX = 10
@@ -96,19 +90,17 @@ class Migrations:
         return Migration(placement, namespace, known, self._fleet, target=target, dry_run=dry_run)
 
 
-class Migration:
+class Migration(AskedFor[Progress]):
     """One call. `run` it once."""
 
     def __init__(
         self, placement: Placement, namespace: str, known: Schemas, fleet: Fleet, *, target: int, dry_run: bool
     ) -> None:
-        self._placement = placement
+        super().__init__(placement, f"migrate/{namespace}", dry_run=dry_run)
         self._namespace = namespace
         self._known = known
         self._fleet = fleet
         self._asked = target
-        self._dry_run = dry_run
-        self._ports = placement.ports
         self._progress = Progress(state=State.RUNNING, target=self._target)
 
     @property
@@ -117,39 +109,8 @@ class Migration:
         floor = self._fleet.floor(self._namespace)
         return max(self._known.base, min(self._asked, floor)) if self._asked else floor
 
-    async def run(self) -> AsyncGenerator[Progress, None]:
-        """Its progress after each page; the last has ended. Whoever gives it up closes it, and others go on there.
-
-        Raises StoreUnavailable, ColdUnavailable, StoreCorrupt and what else the authority raises.
-        """
-        turn: Turn | None = None
-        try:
-            if not self._dry_run:
-                end_s = self._ports.clock.monotonic() + WAIT_S
-                while (turn := await self._claim()) is None:
-                    if self._ports.clock.monotonic() >= end_s:
-                        yield replace(self._progress, state=State.BUSY)
-                        return
-                    yield replace(self._progress, state=State.WAITING)
-                    await self._ports.sleep(LOOK_AGAIN_S)
-            async for progress in self._passes(turn):
-                yield progress
-            turn = None
-        except VersionConflict as exc:
-            if turn is None or not turn.lost_by(exc):
-                raise
-            turn = None
-            yield replace(self._progress, state=State.BUSY)
-        finally:
-            if turn is not None:
-                with suppress(SidecarError):  # it ends by itself
-                    await turn.release()
-
-    async def _claim(self) -> Turn | None:
-        claim = await look(self._placement.ledger, f"migrate/{self._namespace}")
-        turn = None if claim.held else await claim.take(self._ports.token(), LEASE_MS)
-        reach("migrate.claim.after")
-        return turn
+    def _now(self, state: State) -> Progress:
+        return replace(self._progress, state=state)
 
     async def _passes(self, turn: Turn | None) -> AsyncGenerator[Progress, None]:
         """From where the last call ended; then from the beginning if something was left before that."""
@@ -241,7 +202,12 @@ class Migration:
         pointer = pointer_of(row)
         if pointer is not None and self._placement.cold is not None:
             away, check = await self._placement.cold.put(
-                self._namespace, row.key, relocate.value, archived=pointer.archived, fence=[turn.fence]
+                self._namespace,
+                row.key,
+                relocate.value,
+                schema=target,
+                archived=pointer.archived,
+                fence=[turn.fence],
             )
             relocate = replace(relocate, value=b"", marks={**relocate.marks, BLOB: away.text})
             checks.append(check)

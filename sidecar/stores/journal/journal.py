@@ -14,14 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sidecar.core.errors import OutcomeUnknown, SidecarError, StoreUnavailable
+from sidecar.core.errors import KeyAway, OutcomeUnknown, SidecarError, StoreUnavailable
 from sidecar.core.journal import Buffered, Buffering, DeadWrite, Settlement
+from sidecar.core.sealing import Sealer
 from sidecar.stores.disk import sync_directory
 from sidecar.stores.journal.contents import Contents
 from sidecar.stores.journal.errors import not_open, unavailable
 from sidecar.stores.journal.log import Log
 from sidecar.stores.journal.records import Buried, Removed
 from sidecar.stores.journal.scribe import Scribe
+from sidecar.stores.journal.sealing import NAMESPACE
 
 SEGMENT_BYTES = 8 << 20
 QUEUE_MAX = 10_000
@@ -32,18 +34,26 @@ T = TypeVar("T")
 class FileJournal:
     """The journal of one daemon; `bytes_max` bounds what it holds, in bytes of the writes' records.
 
-    On disk it takes at most twice what it holds, and three segments of `segment_bytes`. `queue_max` appends may wait.
+    On disk it takes at most twice what it holds, and three segments of `segment_bytes`, and what sealing adds to each
+    record, where there is a `sealer`. `queue_max` appends may wait.
 
     Beyond the port: `append` raises OutcomeUnknown when the disk fails in a way that neither keeps the write for certain
     nor lets it be undone. It may then be found as pending after a restart.
     """
 
     def __init__(
-        self, directory: Path, *, bytes_max: int, segment_bytes: int = SEGMENT_BYTES, queue_max: int = QUEUE_MAX
+        self,
+        directory: Path,
+        *,
+        bytes_max: int,
+        segment_bytes: int = SEGMENT_BYTES,
+        queue_max: int = QUEUE_MAX,
+        sealer: Sealer | None = None,
     ) -> None:
         self._directory = directory
         self._bytes_max = bytes_max
         self._queue_max = queue_max
+        self._sealer = sealer
         self._log = Log(directory, segment_bytes=segment_bytes)
         self._contents = Contents({}, 1)
         self._scribe: Scribe | None = None
@@ -63,13 +73,21 @@ class FileJournal:
         return self._contents.dead()
 
     async def open(self) -> None:
-        """Find what was left. Raises StoreUnavailable, StoreCorrupt; StoreUnavailable too while another has it open."""
+        """Find what was left. Raises StoreUnavailable, also while another has it open, StoreCorrupt; what opening raises."""
         if self._scribe is not None:
             return
-        try:
-            await asyncio.to_thread(self._open)
-        except OSError as exc:
-            raise unavailable(exc) from exc
+        if self._sealer is not None:
+            self._log.codec = await self._sealer.codec(NAMESPACE)
+        opened = False
+        while not opened:
+            try:
+                await asyncio.to_thread(self._open)
+                opened = True
+            except KeyAway as exc:
+                assert self._sealer is not None, "nothing else has keys"
+                await self._sealer.fetch(exc.namespace, exc.sealed)
+            except OSError as exc:
+                raise unavailable(exc) from exc
         self._contents = Contents(self._log.live, self._log.next_sequence)
         self._scribe = Scribe(self._log, queue_max=self._queue_max)
 
@@ -77,6 +95,8 @@ class FileJournal:
         """Keep a write; durable when this returns. Raises LimitExceeded, StoreUnavailable, OutcomeUnknown."""
         scribe = self._opened()
         scribe.admit()
+        if self._sealer is not None:
+            await self._sealer.codec(NAMESPACE)  # a data key that has done its time is replaced
         contents = self._contents
         written = contents.admit(write, bytes_max=self._bytes_max)
         future: asyncio.Future[Buffered] = asyncio.get_running_loop().create_future()

@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.core.failpoints import reach
+from sidecar.core.sealing import Codec
 from sidecar.stores.disk import sync_directory
 from sidecar.stores.journal import recovery
 from sidecar.stores.journal.records import Buried, Record, Settled, Written, apply, encode
+from sidecar.stores.journal.sealing import sealed
 from sidecar.stores.journal.segment import (
     HEADER_BYTES,
     MARK_BYTES,
@@ -55,6 +57,8 @@ class Log:
     """Records in their order, and which of them are live. For one thread."""
 
     def __init__(self, directory: Path, *, segment_bytes: int) -> None:
+        self.codec: Codec | None = None
+        """Set before `open`: records are sealed."""
         self.live: dict[int, Written] = {}
         self.next_sequence = 1
         self._directory = directory
@@ -69,7 +73,7 @@ class Log:
     def open(self) -> None:
         """Find what was left, durably, with a torn end cut off. Raises OSError, StoreCorrupt."""
         self.close()
-        found = recovery.recover(self._directory)
+        found = recovery.recover(self._directory, self.codec)
         self.live, self.next_sequence = found.live, found.next_sequence
         self._segments = [Segment(each.path, each.header, each.end) for each in found.segments]
         self._where = {}
@@ -229,7 +233,7 @@ class Log:
         """The records' bytes, and where they end."""
         position, frames = segment.end, []
         for record in records:
-            frame = encode_frame(segment.header, position, self._synced, encode(record))
+            frame = encode_frame(segment.header, position, self._synced, sealed(self.codec, encode(record)))
             frames.append(frame)
             position += len(frame)
         return b"".join(frames), position

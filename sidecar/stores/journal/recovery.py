@@ -10,8 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from sidecar.core.sealing import Codec
 from sidecar.stores.journal.errors import missing, of_newer_release
 from sidecar.stores.journal.records import Record, UnknownRecord, Written, apply, decode
+from sidecar.stores.journal.sealing import opened
 from sidecar.stores.journal.segment import HEADER_BYTES, SUFFIX, Header, Scan, decode_header, scan, segment_path
 
 _log = logging.getLogger(__name__)
@@ -39,8 +41,11 @@ class Recovered:
     next_sequence: int
 
 
-def recover(directory: Path) -> Recovered:
-    """Read all segments; cut off a torn end, and make what was found durable. Raises OSError, StoreCorrupt."""
+def recover(directory: Path, codec: Codec | None = None) -> Recovered:
+    """Read all segments; cut off a torn end, and make what was found durable.
+
+    `codec` opens what is sealed. Raises OSError, StoreCorrupt, and what the codec raises.
+    """
     (directory / UNNAMED).unlink(missing_ok=True)
     paths = _paths(directory)
     headers = [_header(path) for path in paths]
@@ -52,7 +57,7 @@ def recover(directory: Path) -> Recovered:
     for index, (path, header) in enumerate(zip(paths, headers, strict=True)):
         found = scan(path, header, path.read_bytes(), end=ends[index] if index < len(ends) else None)
         next_sequence = max(next_sequence, header.next_sequence)
-        for record in _records(path, found):
+        for record in _records(path, found, codec):
             apply(live, record)
             if isinstance(record, Written):
                 where[record.sequence] = index
@@ -78,9 +83,9 @@ def _header(path: Path) -> Header:
         return decode_header(path, file.read(HEADER_BYTES))
 
 
-def _records(path: Path, found: Scan) -> list[Record]:
+def _records(path: Path, found: Scan, codec: Codec | None) -> list[Record]:
     try:
-        return [decode(frame.contents) for frame in found.frames]
+        return [decode(opened(codec, frame.contents)) for frame in found.frames]
     except UnknownRecord as exc:
         raise of_newer_release(path, str(exc)) from exc
 

@@ -6,7 +6,8 @@
 --   C  guard                                                                      check
 --   I  ttl_new moves ttl_own wants details create delta minimum maximum size_max  increment
 --   X                                                                             a change that only the daemon can compute
---   V  ttl_new moves ttl_own wants details found raw value digest                 the same, computed for that raw head
+--   V  ttl_new moves ttl_own wants details found raw value digest told            the same, computed for that raw head;
+--                                                                                 told: for the result (empty: the value)
 --   F  found raw refusal                                                          the same, refused
 -- guard: empty, the sequence to be found (0: none), -1 (of an older epoch), or E (of a newer one).
 -- ttl_new: for an entry that is begun; moves: an entry's end is moved, by ttl_own or by the ttl it was last given.
@@ -37,8 +38,8 @@ local index = -1
 local refusal, makes_room = nil, true
 
 local FOUND, CHANGED, WANTS = 1, 2, 4
-local function result(found, change, wants)
-  local value = wants and change.value or ''
+local function result(found, change, wants, told)
+  local value = wants and (told or change.value) or ''
   results[#results + 1] = struct.pack('>BI8I4',
     (found and FOUND or 0) + (change and CHANGED or 0) + (wants and WANTS or 0),
     change and change.head and change.head.ends or 0, #value) .. value
@@ -67,7 +68,7 @@ local function will_put(field, old, created, ttl, details, value, value_digest, 
 end
 
 -- What a change does to an entry besides its value.
-local function will_change(field, head, entry, how, value, value_digest, made_here)
+local function will_change(field, head, entry, how, value, value_digest, made_here, told)
   local change
   if entry then
     local ttl = head.ttl > 0 and head.ttl or nil
@@ -77,7 +78,7 @@ local function will_change(field, head, entry, how, value, value_digest, made_he
   else
     change = will_put(field, head, now, how.ttl_new, how.details, value, value_digest, made_here)
   end
-  result(entry, change, how.wants)
+  result(entry, change, how.wants, told)
 end
 
 local function take_how()
@@ -126,9 +127,9 @@ local decide = {
     return true
   end,
   V = function(field, head, entry)
-    local how, found, raw, value, value_digest = take_how(), take() ~= '', take(), take(), take()
+    local how, found, raw, value, value_digest, told = take_how(), take() ~= '', take(), take(), take(), take()
     if found ~= (entry or false) or raw ~= (head and head.raw or '') then return true end
-    will_change(field, head, entry, how, value, value_digest)
+    will_change(field, head, entry, how, value, value_digest, false, told ~= '' and told or nil)
   end,
   F = function(_, head, entry)
     local found, raw, refused = take() ~= '', take(), take()

@@ -121,7 +121,7 @@ class _Work:
         entry = loaded(write, operation, self.shard, now=now, raw=raw, value=value)
         found = entry is not None
         try:
-            value = computed(write, operation, entry, now=now)
+            value, told = computed(write, operation, entry, now=now)
         except DECISIONS as refusal:
             write.name_operation(index, refusal)
             if certain:
@@ -129,7 +129,7 @@ class _Work:
             self._encoded[index] = refused(write, operation, refusal, found=found, raw=raw)
         else:
             self._values[index] = value
-            self._encoded[index] = changed(write, operation, value, found=found, raw=raw)
+            self._encoded[index] = changed(write, operation, value, told, found=found, raw=raw)
 
     def outcome(self, what: bytes, told: bytes, made: Sequence[bytes] = ()) -> Outcome:
         """What the write did. Raises the Decision that it met, or DataLoss."""

@@ -47,7 +47,7 @@ def encode(write: Write, operation: Operation, shard: Shard) -> Encoded:
             return [b"C", field, shard.guard(operation.expected_version)]
         case Change():
             change = operation.change
-            if write.schema is not None or not isinstance(change, Increment):
+            if write.schema is not None or write.codec is not None or not isinstance(change, Increment):
                 return [b"X", field]
             if not _exact(change.delta, change.minimum, change.maximum):
                 return [b"X", field]
@@ -69,18 +69,20 @@ def loaded(write: Write, operation: Change, shard: Shard, *, now: int, raw: byte
     return copy
 
 
-def computed(write: Write, operation: Change, entry: Entry | None, *, now: int) -> bytes:
-    """The value that a change makes of an entry's. Raises its refusal."""
-    one = replace(write, operations=(operation,), request=None)
-    (made,) = decide(one, {operation.key: entry}, now=now, version=SEQUENCE_MASK).copies
+def computed(write: Write, operation: Change, entry: Entry | None, *, now: int) -> tuple[bytes, bytes | None]:
+    """The value that a change makes of an entry's, and what its result tells. Raises its refusal."""
+    one = replace(write, operations=(operation,))
+    decided = decide(one, {operation.key: entry}, now=now, version=SEQUENCE_MASK)
+    (made,), (result,) = decided.copies, decided.results
     assert isinstance(made, Entry), "a change leaves an entry"
-    return made.value
+    return made.value, result.value
 
 
-def changed(write: Write, operation: Change, value: bytes, *, found: bool, raw: bytes) -> Encoded:
-    """A change with the value that was computed for a raw head, or for its absence."""
+def changed(write: Write, operation: Change, value: bytes, told: bytes | None, *, found: bool, raw: bytes) -> Encoded:
+    """A change with the value that was computed for a raw head, or for its absence, and what its result tells."""
     field = field_of(write.namespace, operation.key)
-    return [b"V", field, *_how(write, operation), _flag(found), raw, value, digest(value)]
+    other = NONE if told is None or told == value else told
+    return [b"V", field, *_how(write, operation), _flag(found), raw, value, digest(value), other]
 
 
 def refused(write: Write, operation: Change, refusal: Decision, *, found: bool, raw: bytes) -> Encoded:

@@ -129,7 +129,7 @@ async def opened(make: Callable[[Path], Subject], directory: Path) -> AsyncItera
 
 
 @asynccontextmanager
-async def opened_files(directory: Path, **options: int) -> AsyncIterator[FileJournal]:
+async def opened_files(directory: Path, **options: Any) -> AsyncIterator[FileJournal]:
     """A journal in files that is open, with room."""
     journal = FileJournal(directory, **{"bytes_max": 64 << 20} | options)
     try:

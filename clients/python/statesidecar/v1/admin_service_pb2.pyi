@@ -493,6 +493,30 @@ class MigrateResponse(_message.Message):
     failures: _containers.RepeatedCompositeFieldContainer[MigrationFailure]
     def __init__(self, state: _Optional[_Union[CollectionState, str]] = ..., scanned_count: _Optional[int] = ..., migrated_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., total_count: _Optional[int] = ..., target_version: _Optional[int] = ..., remaining_count: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[MigrationFailure, _Mapping]]] = ...) -> None: ...
 
+class ResealRequest(_message.Message):
+    __slots__ = ("namespace", "dry_run")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    dry_run: bool
+    def __init__(self, namespace: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class ResealResponse(_message.Message):
+    __slots__ = ("state", "scanned_count", "resealed_count", "failed_count", "remaining_count", "failures")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SCANNED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RESEALED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    state: CollectionState
+    scanned_count: int
+    resealed_count: int
+    failed_count: int
+    remaining_count: int
+    failures: _containers.RepeatedCompositeFieldContainer[MigrationFailure]
+    def __init__(self, state: _Optional[_Union[CollectionState, str]] = ..., scanned_count: _Optional[int] = ..., resealed_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., remaining_count: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[MigrationFailure, _Mapping]]] = ...) -> None: ...
+
 class MigrationFailure(_message.Message):
     __slots__ = ("key", "message")
     KEY_FIELD_NUMBER: _ClassVar[int]

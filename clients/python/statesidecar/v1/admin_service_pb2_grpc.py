@@ -65,6 +65,11 @@ class AdminServiceStub:
                 request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateRequest.SerializeToString,
                 response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateResponse.FromString,
                 _registered_method=True)
+        self.Reseal = channel.unary_stream(
+                '/statesidecar.v1.AdminService/Reseal',
+                request_serializer=statesidecar_dot_v1_dot_admin__service__pb2.ResealRequest.SerializeToString,
+                response_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.ResealResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -126,6 +131,17 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reseal(self, request, context):
+        """Seals what a namespace has with the key of now, in key order, under the versions that it has: afterwards an older key
+        can be taken away, as far as this namespace goes. Without a namespace: what daemons keep for all of them, which are the
+        contents of checkpoints and dead letters. Goes on where it was, as Migrate does.
+        Reasons: NAMESPACE_INVALID, ENCRYPTION_OFF, FIELD_UNKNOWN, REQUEST_MALFORMED, STORE_CORRUPT,
+        AUTHORITY_UNAVAILABLE, PASSTHROUGH, QUEUE_FULL, CAPABILITY_MISSING, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +174,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Migrate,
                     request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateRequest.FromString,
                     response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.MigrateResponse.SerializeToString,
+            ),
+            'Reseal': grpc.unary_stream_rpc_method_handler(
+                    servicer.Reseal,
+                    request_deserializer=statesidecar_dot_v1_dot_admin__service__pb2.ResealRequest.FromString,
+                    response_serializer=statesidecar_dot_v1_dot_admin__service__pb2.ResealResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -323,6 +344,33 @@ class AdminService:
             '/statesidecar.v1.AdminService/Migrate',
             statesidecar_dot_v1_dot_admin__service__pb2.MigrateRequest.SerializeToString,
             statesidecar_dot_v1_dot_admin__service__pb2.MigrateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reseal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/statesidecar.v1.AdminService/Reseal',
+            statesidecar_dot_v1_dot_admin__service__pb2.ResealRequest.SerializeToString,
+            statesidecar_dot_v1_dot_admin__service__pb2.ResealResponse.FromString,
             options,
             channel_credentials,
             insecure,

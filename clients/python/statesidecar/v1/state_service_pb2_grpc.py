@@ -28,7 +28,9 @@ if _version_not_supported:
 class StateServiceStub:
     """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries
     one of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    answer INTERNAL. Where callers are told apart, any RPC may answer TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNAVAILABLE,
+    METHOD_DENIED, NAMESPACE_DENIED, QUOTA_EXCEEDED; where values are sealed, one that reads or changes values
+    ENCRYPTION_KEY_MISSING, ENCRYPTION_KEY_AWAY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     def __init__(self, channel):
@@ -127,7 +129,9 @@ class StateServiceStub:
 class StateServiceServicer:
     """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries
     one of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    answer INTERNAL. Where callers are told apart, any RPC may answer TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNAVAILABLE,
+    METHOD_DENIED, NAMESPACE_DENIED, QUOTA_EXCEEDED; where values are sealed, one that reads or changes values
+    ENCRYPTION_KEY_MISSING, ENCRYPTION_KEY_AWAY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     def Get(self, request, context):
@@ -394,7 +398,9 @@ def add_StateServiceServicer_to_server(servicer, server):
 class StateService:
     """Memory for a model server. Every error is a `google.rpc.Status` whose `ErrorInfo` (domain `state-sidecar`) carries
     one of the reasons that the RPCs name below; the reason is the contract, the message is for people. Any RPC may also
-    answer INTERNAL. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
+    answer INTERNAL. Where callers are told apart, any RPC may answer TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNAVAILABLE,
+    METHOD_DENIED, NAMESPACE_DENIED, QUOTA_EXCEEDED; where values are sealed, one that reads or changes values
+    ENCRYPTION_KEY_MISSING, ENCRYPTION_KEY_AWAY. Fields that this release doesn't know are refused (FIELD_UNKNOWN): nothing is dropped in silence.
     """
 
     @staticmethod
