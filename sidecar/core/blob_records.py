@@ -54,7 +54,7 @@ class BlobRecord:
             told = json.loads(stored)
             state = BlobState(told.pop("state"))
             return cls(Owner(**told), state)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise DataLoss("a blob's record is in no known form", reason="BLOB_CORRUPT") from exc
 
 

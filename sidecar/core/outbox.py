@@ -81,15 +81,17 @@ class Pending:
             namespace, _, rest = row.key.removeprefix(MESSAGES).partition(SEPARATOR)
             order, _, message_id = rest.partition("/")
             return cls.unpack(row.value, namespace=namespace, order=order, message_id=message_id)
-        except (ValueError, struct.error) as exc:
+        except (ValueError, TypeError, RecursionError, struct.error) as exc:
             raise DataLoss("a message of the outbox is in no known form", metadata={"row": row.key}) from exc
 
     @classmethod
     def unpack(cls, stored: bytes, *, namespace: str, order: str, message_id: str) -> Pending:
-        """A message from what its row held. Raises ValueError or struct.error."""
+        """A message from what its row held. Raises ValueError, TypeError, RecursionError or struct.error."""
         (length,) = _LENGTH.unpack(stored[: _LENGTH.size])
         end = _LENGTH.size + length
         key, version, commit_time, topic, content_type, attributes = json.loads(stored[_LENGTH.size : end])
+        if not isinstance(attributes, dict):
+            raise TypeError("attributes are a mapping")
         return cls(
             id=message_id,
             namespace=namespace,

@@ -8,9 +8,11 @@ from typing import Any, assert_never
 from sidecar.core import paging
 from sidecar.core.errors import InvalidRequest
 from sidecar.core.journal import DeadWrite
+from sidecar.core.limits import Limits, check_namespace
 from sidecar.core.merge import dump_json
 from sidecar.core.operations import Append, Increment, MergePatch, Put
 from sidecar.rpc.convert import timestamp
+from sidecar.rpc.convert_outbox import check_ids
 from statesidecar.v1 import admin_service_pb2 as pb
 
 PAGE_SIZE_MAX = 1000
@@ -103,6 +105,7 @@ def chosen(request: pb.RedriveDeadWritesRequest | pb.DiscardDeadWritesRequest, d
             reason="DEAD_WRITES_UNNAMED",
             field="ids",
         )
+    check_ids(request.ids, reason="DEAD_WRITES_UNNAMED")
     ids = set(request.ids)
     sequences = sorted(write.buffered.sequence for write in _of(request.namespace, dead))
     return [sequence for sequence in sequences if request.all or str(sequence) in ids]
@@ -124,6 +127,8 @@ def overwrites(resolution: int) -> bool:
 
 
 def _of(namespace: str, dead: Sequence[DeadWrite]) -> list[DeadWrite]:
+    if namespace:
+        check_namespace(namespace, Limits())
     return [write for write in dead if namespace in {"", write.buffered.write.namespace}]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sidecar.core import paging
@@ -22,6 +22,9 @@ TOPICS_MAX = 100
 REASON_BYTES_MAX = 1024
 """Of a refusal."""
 PAGE_SIZE_MAX = 1000
+IDS_MAX = 1000
+"""That a request names: as many as a page has."""
+ID_BYTES_MAX = 1024
 PAGE_SIZE_DEFAULT = 100
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 """Of payloads. A page has at least one dead letter, however large."""
@@ -145,7 +148,16 @@ def named(request: outbox_service_pb2.RedriveRequest) -> frozenset[str] | None:
             reason="DEAD_LETTERS_UNNAMED",
             field="ids",
         )
+    check_ids(request.ids, reason="DEAD_LETTERS_UNNAMED")
     return None if request.all else frozenset(request.ids)
+
+
+def check_ids(ids: Sequence[str], *, reason: str) -> None:
+    """InvalidRequest of that reason for more ids than a page has, or one that is longer than any."""
+    if len(ids) > IDS_MAX:
+        raise InvalidRequest(f"{len(ids)} ids, at most {IDS_MAX} are allowed", reason=reason, field="ids")
+    if any(not 0 < len(one.encode()) <= ID_BYTES_MAX for one in ids):
+        raise InvalidRequest(f"an id has 1 to {ID_BYTES_MAX} bytes", reason=reason, field="ids")
 
 
 def _dead_letter(letter: DeadLetter) -> outbox_service_pb2.DeadLetter:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from sidecar.core.audit import NoAudit
 from sidecar.core.bus import Bus
 from sidecar.core.cleaning import Job
 from sidecar.core.errors import SidecarError
 from sidecar.core.failpoints import reach
 from sidecar.core.ports import Ports
+from sidecar.core.sealing import Sealer
 from sidecar.engine.buffering import Buffer
 from sidecar.engine.checkpoints.jobs import Contents, Retention, Settle
 from sidecar.rpc.admin_service import AdminService, DeadWriteAccess
@@ -24,7 +27,7 @@ from sidecar.rpc.migrating import MigrationAccess
 from sidecar.rpc.outbox_service import OutboxAccess, OutboxService
 from sidecar.rpc.state_service import StateService
 from sidecar.rpc.watch_service import Watches
-from sidecar.runtime import build, cleaning, memory, sinks
+from sidecar.runtime import adapters, build, cleaning, guarding, memory, sealing, sinks
 from sidecar.runtime.census import Sizes, sources
 from sidecar.runtime.channel import NearChannel
 from sidecar.runtime.cleaning import Cleaning
@@ -48,6 +51,9 @@ from statesidecar.v1 import admin_service_pb2, outbox_service_pb2, state_service
 from statesidecar.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from statesidecar.v1.outbox_service_pb2_grpc import add_OutboxServiceServicer_to_server
 from statesidecar.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from sidecar.runtime.audit import AuditLog
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +82,12 @@ class Daemon:
         self.addresses: list[str] = []
         """Where clients dial, with the ports that were bound: `host:port` and `unix:///path`."""
         self._listening = Listening(settings)
-        self._backends: build.Backends | None = None
+        self._backends: adapters.Backends | None = None
         self._probes: ProbeServer | None = None
         self._server: grpc.aio.Server | None = None
         self._buffer: Buffer | None = None
         self._outboxes: Outboxes | None = None
+        self._audit: AuditLog | None = None
         self._background: list[Rounds | NearChannel | Cleaning | Membership | FeedReader | Telemetry | Sizes] = []
         self._stopped = False
 
@@ -98,10 +105,14 @@ class Daemon:
         """
         self._listening.lock()
         ports = SystemPorts()
-        backends = self._backends = build.backends(self.settings, ports)
+        self._audit = guarding.audit_log(self.settings, ports.clock)
+        if self._audit is not None:
+            await self._audit.start()
+        sealer = sealing.keyring(self.settings, ports.clock, self._audit or NoAudit())
+        backends = self._backends = adapters.backends(self.settings, ports, sealer)
         await backends.open()
         reach("start.opened")
-        self._buffer = await self._open_buffer(ports)
+        self._buffer = await self._open_buffer(ports, sealer)
         self._engine = build.engine(self.settings, backends, ports, self._buffer)
         self._membership = Membership(self._engine.fleet)
         await self._membership.join()
@@ -151,7 +162,6 @@ class Daemon:
         self.addresses = await self._listening.bind(self._server)
         await self._server.start()
         reach("start.serving")
-        self._listening.restrict()
         self._followups.start()
         self._start_background(backends.bus, ports)
         self._outboxes.start()
@@ -187,12 +197,14 @@ class Daemon:
             await self._buffer.journal.close()
         if self._backends is not None:
             await self._backends.close()
+        if self._audit is not None:
+            await self._audit.stop()
         self._listening.release()
         log.info("stopped")
 
-    async def _open_buffer(self, ports: Ports) -> Buffer | None:
+    async def _open_buffer(self, ports: Ports, sealer: Sealer | None) -> Buffer | None:
         try:
-            return await build.buffer(self.settings, ports)
+            return await build.buffer(self.settings, ports, sealer)
         except SidecarError as exc:
             # What was acknowledged is in there: to go on without it would lose it.
             raise StartError(f"the journal can't be opened: {exc.message}", exit_code=os.EX_IOERR) from exc
@@ -239,10 +251,16 @@ class Daemon:
             self._report.status,
             self._dead_writes(),
             Collections(self._cleaner, self._admission),
-            MigrationAccess(self._engine.migrations, self._admission),
+            MigrationAccess(self._engine.migrations, self._engine.resealings, self._admission),
         )
         self._grpc_health = health.aio.HealthServicer()
-        generic = GenericHandlers(server, memory.GivingBack(self.settings), self._telemetry.requests)
+        generic = GenericHandlers(
+            server,
+            memory.GivingBack(self.settings),
+            self._telemetry.requests,
+            gate=guarding.gate(self.settings, self._audit),
+            audit=self._audit,
+        )
         add_StateServiceServicer_to_server(service, generic)
         outbox = OutboxAccess(
             outbox_of=outboxes.at,
@@ -253,8 +271,9 @@ class Daemon:
         )
         add_OutboxServiceServicer_to_server(OutboxService(outbox), generic)
         add_AdminServiceServicer_to_server(admin, generic)
-        health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health, generic)
+        told = reflection.aio.ReflectionServicer((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, generic)
         return server
 
     def _jobs(self, placement: Placement) -> tuple[Job, ...]:

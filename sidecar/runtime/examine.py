@@ -18,7 +18,7 @@ from sidecar.core.observed import Advice, Advising
 from sidecar.core.policy import Authority
 from sidecar.core.ports import Clock, Ports
 from sidecar.core.store import Store
-from sidecar.runtime import build, examine_files, examine_listening, examine_machine, examine_outside
+from sidecar.runtime import adapters, examine_files, examine_keys, examine_listening, examine_machine, examine_outside
 from sidecar.runtime.findings import Finding, Verdict, note, ok, wrong
 from sidecar.runtime.parsing import url_path, without_credentials
 from sidecar.runtime.ports import SystemPorts
@@ -31,6 +31,7 @@ CLOCK_OFFSET_MS_MAX = 60_000
 async def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
     """Every setting that names something outside of the daemon, in the order of the settings; each tier has `timeout_s`."""
     ports = SystemPorts()
+    keys = await examine_keys.examine(settings, ports.clock, timeout_s=timeout_s)
     machine, kept, data_dir, listening, tiers, outside = await asyncio.gather(
         asyncio.to_thread(examine_machine.examine, settings, now=ports.clock.now()),
         asyncio.to_thread(examine_machine.kept, settings),
@@ -40,14 +41,17 @@ async def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
         examine_outside.examine(settings, os.environ, ports.clock, timeout_s=timeout_s),
     )
     warnings = [note("settings", "", warning) for warning in settings.warnings]
-    return [*warnings, *machine, data_dir, *listening, *tiers, *kept, *outside]
+    return [*warnings, *machine, data_dir, *listening, *tiers, *kept, *keys, *outside]
 
 
 async def _tiers(settings: Settings, ports: Ports, timeout_s: float) -> list[Finding]:
-    backends = build.backends(settings, ports)
+    backends = adapters.backends(settings, ports)
     try:
         found = await asyncio.gather(
-            *(_tier(name, url, backends, ports, timeout_s) for name, url in _urls(settings).items())
+            *(
+                _tier(name, url, backends, ports, app=settings.app, timeout_s=timeout_s)
+                for name, url in _urls(settings).items()
+            )
         )
         well = {finding.setting: finding.subject for finding in found if finding.verdict is not Verdict.WRONG}
         return [*found, *await _advice(settings, backends, well, timeout_s)]
@@ -60,7 +64,9 @@ def _urls(settings: Settings) -> dict[str, str]:
     return {"hot": urls.hot, "warm": urls.warm, "cold": urls.cold}
 
 
-async def _tier(name: str, url: str, backends: build.Backends, ports: Ports, timeout_s: float) -> Finding:
+async def _tier(
+    name: str, url: str, backends: adapters.Backends, ports: Ports, *, app: str, timeout_s: float
+) -> Finding:
     setting, shown = f"tiers.{name}", without_credentials(url)
     match urlsplit(url).scheme:
         case "none":
@@ -68,7 +74,7 @@ async def _tier(name: str, url: str, backends: build.Backends, ports: Ports, tim
         case "memory":
             return ok(setting, shown, "in the daemon's memory")
         case "sqlite":
-            return await asyncio.to_thread(examine_files.database, setting, shown, url_path(url))
+            return await asyncio.to_thread(examine_files.database, setting, shown, url_path(url), app)
         case "file":
             return await asyncio.to_thread(examine_files.directory, setting, shown, url_path(url))
     began = ports.clock.monotonic()
@@ -89,7 +95,7 @@ async def _tier(name: str, url: str, backends: build.Backends, ports: Ports, tim
 _ATTRIBUTES = {"hot": "hot_store", "warm": "warm", "cold": "cold"}
 
 
-def _openings(name: str, backends: build.Backends) -> list[Callable[[], Awaitable[object]]]:
+def _openings(name: str, backends: adapters.Backends) -> list[Callable[[], Awaitable[object]]]:
     backend: Store | Blobs | None = getattr(backends, _ATTRIBUTES[name])
     openings: list[Callable[[], Awaitable[object]]] = [] if backend is None else [backend.open]
     if name == "hot" and backends.cache is not None:
@@ -116,7 +122,7 @@ def _opened(setting: str, shown: str, backend: Store | Blobs | None, told: str, 
 
 
 async def _advice(
-    settings: Settings, backends: build.Backends, well: Mapping[str, str], timeout_s: float
+    settings: Settings, backends: adapters.Backends, well: Mapping[str, str], timeout_s: float
 ) -> list[Finding]:
     """Of the servers that answer, by setting and what it names."""
     asked: dict[str, Callable[[], Awaitable[list[Advice]]]] = {}

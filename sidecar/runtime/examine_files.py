@@ -37,7 +37,7 @@ def directory(setting: str, shown: str, path: Path) -> Finding:
     return ok(setting, shown, f"{state}, {_free(path)}")
 
 
-def database(setting: str, shown: str, path: Path) -> Finding:
+def database(setting: str, shown: str, path: Path, app: str) -> Finding:
     """A database of the warm tier."""
     if problem := unusable(path.parent):
         return wrong(setting, shown, f"{problem}: name a file in a directory this user can write")
@@ -47,7 +47,7 @@ def database(setting: str, shown: str, path: Path) -> Finding:
         return wrong(setting, shown, "this user may not read and write it: change its owner or mode")
     try:
         with closing(connect(Options(path=path, writes=False))) as connection:
-            prepare_reading(connection)
+            prepare_reading(connection, app)
     except (SidecarError, sqlite3.Error, OSError) as exc:
         return wrong(setting, shown, store_error(exc).message)
     version = f"SQLite {sqlite3.sqlite_version}, schema {SCHEMA_VERSION}"

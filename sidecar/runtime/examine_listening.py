@@ -7,43 +7,68 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import stat
 from pathlib import Path
 
 import grpc
 
-from sidecar.runtime import parsing
+from sidecar.rpc.status import DETAILS_KEY
+from sidecar.runtime import guarding, parsing
 from sidecar.runtime.examine_files import unusable
 from sidecar.runtime.findings import Finding, note, ok, wrong
-from sidecar.runtime.settings import DEFAULT_TCP, Settings
+from sidecar.runtime.locks import StartError
+from sidecar.runtime.settings import Settings
+from sidecar.runtime.settings_sections import DEFAULT_TCP
 from statesidecar.v1.admin_service_pb2 import TIER_STATE_DOWN, GetStatusRequest, GetStatusResponse
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
 from statesidecar.v1.types_pb2 import SERVING_MODE_NORMAL, ServingMode, Tier
 
 _ANSWER_BYTES_MAX = 4096
+_PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 async def examine(settings: Settings, *, timeout_s: float) -> list[Finding]:
     """`listen`, each address, and `http_listen`."""
     addresses = settings.listen or [DEFAULT_TCP, f"unix://{settings.data_dir / 'state.sock'}"]
     found = await asyncio.gather(
-        *(_grpc(address, timeout_s, asked_for=settings.listen is not None) for address in addresses),
+        *(_grpc(settings, address, timeout_s) for address in addresses),
         _http(settings.http_listen, timeout_s),
     )
-    return list(found)
+    return [*_files(settings), *found]
 
 
-async def _grpc(address: str, timeout_s: float, *, asked_for: bool) -> Finding:
+def _files(settings: Settings) -> list[Finding]:
+    """Of TLS, and of who may call: as a start reads them."""
+    found: list[Finding] = []
+    try:
+        if settings.tls.certificate is not None:
+            from sidecar.runtime.tls import server_credentials  # noqa: PLC0415  # with OpenSSL, where it is used
+
+            server_credentials(settings.tls)
+            found.append(ok("tls", str(settings.tls.certificate), "a certificate and its key"))
+        if guarding.gate(settings, None) is not None:
+            found.append(ok("auth", "", f"{len(settings.auth.identities)} identities may call"))
+    except StartError as exc:
+        found.append(wrong("auth" if found or settings.tls.certificate is None else "tls", "", str(exc)))
+    return found
+
+
+async def _grpc(settings: Settings, address: str, timeout_s: float) -> Finding:
     path = parsing.unix_path(address)
     if path is None:
         taken, problem = await _tcp(address, timeout_s)
     else:
-        if not asked_for and len(os.fsencode(path)) > parsing.UNIX_PATH_BYTES_MAX:
+        if settings.listen is None and len(os.fsencode(path)) > parsing.UNIX_PATH_BYTES_MAX:
             return note("listen", address, "left out: its path is too long; set data_dir or listen")
         taken, problem = _unix(path)
     if not taken:
         return wrong("listen", address, problem) if problem else ok("listen", address, "free")
+    if path is None and settings.tls.certificate is not None:
+        return await _with_tls(address, settings.tls.certificate, timeout_s)
     status = await _daemon(address, timeout_s)
+    if isinstance(status, grpc.StatusCode):
+        return ok("listen", address, "state-sidecar serves there, and asks who calls")
     if status is None:
         return wrong("listen", address, "another program answers there: stop it, or choose another address with listen")
     of_app = f" of app {status.app}" if status.app else ""
@@ -102,13 +127,38 @@ def _unix(path: Path) -> tuple[bool, str]:
     return answer in {0, errno.EAGAIN, errno.EINPROGRESS}, ""
 
 
-async def _daemon(address: str, timeout_s: float) -> GetStatusResponse | None:
-    """What answers GetStatus there; None: no daemon does."""
+async def _with_tls(address: str, certificate: Path, timeout_s: float) -> Finding:
+    """Whether what answers there shows our certificate: that is as much as can be known without one's own."""
+    host, port = parsing.parse_tcp_address(address)
+    try:
+        shown = await asyncio.to_thread(ssl.get_server_certificate, (host, port), timeout=timeout_s)
+    except OSError:
+        shown = ""
+    if shown.split() and shown.split() == (await asyncio.to_thread(_leaf, certificate)).split():
+        return ok("listen", address, "a daemon with this certificate serves there")
+    told = (
+        "another program answers there, or one with another certificate: stop it, or choose another address with listen"
+    )
+    return wrong("listen", address, told)
+
+
+def _leaf(certificate: Path) -> str:
+    """The first certificate of a file; empty: it can't be read, which `tls` tells."""
+    try:
+        first, end, _ = certificate.read_text().partition(_PEM_END)
+    except (OSError, ValueError):
+        return ""
+    return first[first.find(_PEM_BEGIN) :] + end
+
+
+async def _daemon(address: str, timeout_s: float) -> GetStatusResponse | grpc.StatusCode | None:
+    """What answers GetStatus there; UNAUTHENTICATED: a daemon that asks who calls; None: no daemon does."""
     async with grpc.aio.insecure_channel(address.replace("unix://", "unix:", 1)) as channel:
         try:
             status: GetStatusResponse = await AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError:
-            return None
+        except grpc.aio.AioRpcError as exc:
+            asks = b"TOKEN_MISSING" in dict(exc.trailing_metadata() or ()).get(DETAILS_KEY, b"")
+            return grpc.StatusCode.UNAUTHENTICATED if asks else None
     return status
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -21,6 +23,7 @@ class Listening:
     def __init__(self, settings: Settings) -> None:
         self._data_dir = settings.data_dir
         self._addresses = settings.listen_addresses()
+        self._tls = settings.tls
         self._locks: list[FileLock] = []
 
     def lock(self) -> None:
@@ -34,28 +37,52 @@ class Listening:
             raise
 
     async def bind(self, server: grpc.aio.Server) -> list[str]:
-        """Open every address; the dial targets, with the ports that were bound."""
+        """Open every address, TCP with TLS where that is set; the dial targets, with the ports that were bound.
+
+        A Unix socket is for our user alone from the moment it is there, and for our group as soon as it is known to be whole.
+        Raises StartError.
+        """
+        credentials = self._credentials()
         bound: list[str] = []
         for address in self._addresses:
-            target = f"unix:{address.removeprefix(UNIX)}" if address.startswith(UNIX) else address
             try:
-                port = server.add_insecure_port(target)
+                if address.startswith(UNIX):
+                    _bind_unix(server, Path(address.removeprefix(UNIX)))
+                    bound.append(address)
+                    continue
+                port = (
+                    server.add_insecure_port(address)
+                    if credentials is None
+                    else server.add_secure_port(address, credentials)
+                )
             except RuntimeError as exc:
                 raise StartError(
                     f"can't listen on {address}: is it taken? Choose another with `listen`", exit_code=73
                 ) from exc
-            bound.append(address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}")
+            bound.append(f"{address.rpartition(':')[0]}:{port}")
         return bound
-
-    def restrict(self) -> None:
-        """Sockets are for our user and group only."""
-        for path in self._sockets():
-            path.chmod(0o660)
 
     def release(self) -> None:
         """Let everything go. Idempotent."""
         while self._locks:
             self._locks.pop().release()
 
+    def _credentials(self) -> Any:
+        if self._tls.certificate is None:
+            return None
+        from sidecar.runtime.tls import server_credentials  # noqa: PLC0415  # with OpenSSL, where it is used
+
+        return server_credentials(self._tls)
+
     def _sockets(self) -> list[Path]:
         return [Path(address.removeprefix(UNIX)) for address in self._addresses if address.startswith(UNIX)]
+
+
+def _bind_unix(server: grpc.aio.Server, path: Path) -> None:
+    # What other threads make meanwhile is for our user alone, too: never for more than they ask.
+    before = os.umask(0o077)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    finally:
+        os.umask(before)
+    path.chmod(0o660)

@@ -120,7 +120,15 @@ def unix_path(address: str) -> Path | None:
 
 def url_path(url: str) -> Path:
     """The absolute path in `sqlite://PATH` or `file://PATH`; a relative one is seen from the working directory."""
-    return Path(url.partition("://")[2]).expanduser().absolute()
+    return absolute(Path(url.partition("://")[2]))
+
+
+def absolute(path: Path) -> Path:
+    """A path seen from the working directory, or from the home directory that its ~ means. Raises ValueError if none is."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"there is no home directory for {path.parts[0]}") from None
 
 
 def without_credentials(url: str) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import signal
 import sys
-from typing import Any
 
 import uvloop
 
 from sidecar import __version__
-from sidecar.core.tracing import TRACE
-from sidecar.runtime import failpoints, memory
+from sidecar.runtime import failpoints, logs, memory
 from sidecar.runtime.daemon import Daemon
 from sidecar.runtime.locks import StartError
 from sidecar.runtime.settings import Settings
@@ -27,7 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, then drain; a second one stops at once. The process's exit code."""
-    configure_logging(settings)
+    logs.configure(settings)
     failpoints.arm(os.environ)
     memory.prepare(settings)
     return uvloop.run(_serve(settings))
@@ -35,6 +32,7 @@ def serve(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(logs.uncaught_in_loop)
     asked = asyncio.Event()
 
     def on_signal() -> None:
@@ -69,34 +67,3 @@ def _banner(daemon: Daemon) -> str:
         f"state-sidecar {__version__} is serving on {', '.join(daemon.addresses)}{http}\n"
         f"state: hot {urls.hot}, warm {urls.warm}, cold {urls.cold}. Ctrl-C drains and stops."
     )
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with what was given as `extra`, and the trace of the request that it is about, if it is
-    watched, under the names that OpenTelemetry has for logs.
-    """
-
-    _known = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        """A line."""
-        line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if (trace := TRACE.get()) is not None and not trace.ended:
-            line |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
-        line |= {name: value for name, value in record.__dict__.items() if name not in self._known}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-def configure_logging(settings: Settings) -> None:
-    """To standard error, as text or JSON lines."""
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

@@ -6,7 +6,7 @@ Settings are scalars that an operator tunes; clocks and stores are components an
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,10 +24,12 @@ from pydantic import (
 
 from sidecar.core.errors import InvalidRequest
 from sidecar.core.limits import Limits, check_namespace
-from sidecar.core.policy import Authority, OnOutage, PolicyTable
+from sidecar.core.policy import PolicyTable
 from sidecar.core.schema import Schemas
-from sidecar.runtime import parsing, schemas, settings_sources, sinks
+from sidecar.runtime import parsing, schemas, settings_checks, settings_sources
+from sidecar.runtime.settings_access import AuthSettings
 from sidecar.runtime.settings_sections import (
+    DEFAULT_TCP,
     MIB,
     Bytes,
     Count,
@@ -40,12 +42,12 @@ from sidecar.runtime.settings_sections import (
     TierSettings,
     comma_separated,
 )
+from sidecar.runtime.settings_security import AuditSettings, EncryptionSettings, TlsSettings
 from sidecar.runtime.settings_sources import Problem, SettingsError
-from sidecar.tiers.archive import LEFT_MS_MIN
+
+APP_BYTES_MAX = 128
 
 __all__ = ["NamespaceSettings", "Settings", "SettingsError", "TierUrls", "load_settings"]
-
-DEFAULT_TCP = "127.0.0.1:7420"
 
 
 def _namespace(name: str) -> str:
@@ -53,6 +55,12 @@ def _namespace(name: str) -> str:
         check_namespace(name, Limits())
     except InvalidRequest as error:
         raise ValueError(error.message) from None
+    return name
+
+
+def _app(name: str) -> str:
+    if len(name.encode()) > APP_BYTES_MAX or not name.isprintable():
+        raise ValueError(f"an app's name has at most {APP_BYTES_MAX} bytes, and no control characters")
     return name
 
 
@@ -64,11 +72,8 @@ def _listen_address(address: str) -> str:
                 f"the socket's path has {size} bytes and at most {parsing.UNIX_PATH_BYTES_MAX} are possible: "
                 "choose a shorter one"
             )
-    elif not parsing.is_loopback(parsing.parse_tcp_address(address)[0]):
-        raise ValueError(
-            f"{address} can be reached from other machines, and this release has no TLS: "
-            "listen on 127.0.0.1, [::1], localhost or unix:///path"
-        )
+    else:
+        parsing.parse_tcp_address(address)
     return address
 
 
@@ -92,7 +97,7 @@ class TierUrls:
 class Settings(Section):
     """The daemon's settings, valid as a whole. Names ending in `_s` are seconds, in `_bytes_max` bytes."""
 
-    app: str = ""
+    app: Annotated[str, AfterValidator(_app)] = ""
     data_dir: Path = Field(default=Path(".state-sidecar"), validate_default=True)
     listen: Annotated[
         list[Annotated[str, AfterValidator(_listen_address)]] | None, BeforeValidator(comma_separated)
@@ -103,6 +108,10 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     outbox: OutboxSettings = OutboxSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    tls: TlsSettings = TlsSettings()
+    auth: AuthSettings = AuthSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    audit: AuditSettings = AuditSettings()
     cache_bytes_max: Bytes = 256 * MIB
     near_bytes_max: Bytes = 64 * MIB
     journal_bytes_max: Bytes = 256 * MIB
@@ -126,7 +135,7 @@ class Settings(Section):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, data_dir: Path) -> Path:
-        return data_dir.expanduser().absolute()
+        return parsing.absolute(data_dir)
 
     @field_validator("listen")
     @classmethod
@@ -147,12 +156,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Self:
-        problems = list(_contradictions(self))
+        problems = list(settings_checks.contradictions(self))
         if isinstance(info.context, list):
             info.context.extend(problems)
         elif problems:
             raise ValueError("; ".join(f"{'.'.join(problem.path)}: {problem.text}" for problem in problems))
-        self._warnings.extend(_warnings(self))
+        self._warnings.extend(settings_checks.warnings(self))
         return self
 
     @property
@@ -226,102 +235,6 @@ def load_settings(config: Path | None, overrides: Sequence[str], environ: Mappin
         raise SettingsError([sources.line(problem) for problem in problems])
     settings._warnings[:0] = sources.warnings  # noqa: SLF001  # the class's own module
     return settings
-
-
-def _contradictions(settings: Settings) -> Iterator[Problem]:
-    """What is wrong only together with something else."""
-    limits, urls = settings.request_limits(), settings.tier_urls()
-    if limits.page_size_default > limits.page_size_max:
-        yield Problem(
-            ("limits", "page_size_default"),
-            f"{limits.page_size_default} is above page_size_max, {limits.page_size_max}",
-            (("limits", "page_size_max"),),
-        )
-    if limits.page_bytes_max > limits.message_bytes_max:
-        yield Problem(
-            ("limits", "page_bytes_max"),
-            f"{limits.page_bytes_max} is above message_bytes_max, {limits.message_bytes_max}",
-            (("limits", "message_bytes_max"),),
-        )
-    if settings.http_listen in (settings.listen or [DEFAULT_TCP]) and not settings.http_listen.endswith(":0"):
-        yield Problem(
-            ("http_listen",), f"{settings.http_listen} is taken by listen: choose another port", (("listen",),)
-        )
-    for name, namespace in settings.namespaces.items():
-        yield from _policy_contradictions(name, namespace, limits, urls)
-        yield from schemas.problems(name, namespace)
-    yield from sinks.problems(settings)
-
-
-def _policy_contradictions(
-    name: str, namespace: NamespaceSettings, limits: Limits, urls: TierUrls
-) -> Iterator[Problem]:
-    policy, path = namespace.policy(name), ("namespaces", name)
-    kind = (*path, "kind")
-    authority = namespace.authority.value
-    if "authority" in namespace.model_fields_set and getattr(urls, authority) == "none://":
-        text = f"the authority is {authority}, and tiers.{authority} is none://: give that a URL, or leave this out"
-        yield Problem((*path, "authority"), text, (("tiers", authority),))
-    if policy.sliding and policy.ttl_ms is None:
-        yield Problem((*path, "sliding"), "sliding needs a ttl: set one", ((*path, "ttl"), kind))
-    if policy.on_outage is OnOutage.BUFFER and (policy.authority is Authority.HOT or urls.warm == "none://"):
-        text = (
-            "buffer keeps writes for a warm tier that is the authority: set authority to warm and tiers.warm to a URL"
-        )
-        yield Problem((*path, "on_outage"), text, ((*path, "authority"), ("tiers", "warm"), kind))
-    if policy.ttl_ms is not None and policy.ttl_ms > limits.ttl_ms_max:
-        text = f"{policy.ttl_ms / 1000:g} s is above limits.ttl_max, {limits.ttl_ms_max / 1000:g} s"
-        yield Problem((*path, "ttl"), text, (("limits", "ttl_max"), kind))
-    if policy.value_bytes_max >= limits.message_bytes_max:
-        text = f"{policy.value_bytes_max} does not fit into limits.message_bytes_max, {limits.message_bytes_max}"
-        yield Problem((*path, "value_bytes_max"), text, (("limits", "message_bytes_max"),))
-
-    if policy.archive_after_ms is not None and (policy.authority is Authority.HOT or not keeps_values(urls)):
-        text = (
-            "archive_after moves values from a warm tier that is the authority, and survives a stop, to a cold one: "
-            "set authority to warm, tiers.warm and tiers.cold to URLs, or leave it out"
-        )
-        yield Problem(
-            (*path, "archive_after"), text, ((*path, "authority"), ("tiers", "warm"), ("tiers", "cold"), kind)
-        )
-
-
-def keeps_values(urls: TierUrls) -> bool:
-    """Whether values can be in cold: what knows of them must outlive the process, or nobody would ever delete them."""
-    return urls.cold != "none://" and urls.warm not in ("none://", "memory://")
-
-
-def _warnings(settings: Settings) -> Iterator[str]:
-    urls = settings.tier_urls()
-    if urls.hot == urls.warm == "none://":
-        yield "tiers.hot and tiers.warm are none://: nothing is kept, and every answer is PASSTHROUGH"
-    elif urls.warm == "none://":
-        yield "tiers.warm is none://: the hot tier keeps every namespace, and acknowledged writes are VOLATILE"
-    elif urls.hot == "none://":
-        yield "tiers.hot is none://: the warm tier keeps every namespace, also those with authority hot"
-    for name, namespace in settings.namespaces.items():
-        if "reconcile" in namespace.model_fields_set and namespace.on_outage is not OnOutage.BUFFER:
-            yield f"namespaces.{name}.reconcile has no effect: only writes kept by on_outage buffer are reconciled"
-        if namespace.near.enabled and not urls.hot.startswith("redis"):
-            yield f"namespaces.{name}.near.enabled has no effect: only a hot tier on Redis tells daemons what others changed"
-        yield from _cold_warnings(name, namespace, urls)
-        in_redis = urls.hot.startswith("redis") and (
-            namespace.policy(name).authority is Authority.HOT or urls.warm == "none://"
-        )
-        if namespace.checkpoint.every and in_redis:
-            yield f"namespaces.{name}.checkpoint.every has no effect: an authority on Redis makes no automatic checkpoints"
-        yield from schemas.warnings(name, namespace, in_redis=in_redis)
-    yield from sinks.warnings(settings)
-
-
-def _cold_warnings(name: str, namespace: NamespaceSettings, urls: TierUrls) -> Iterator[str]:
-    policy = namespace.policy(name)
-    keeps = policy.authority is Authority.WARM and keeps_values(urls)
-    if "large_value_bytes" in namespace.model_fields_set and policy.large_value_bytes is not None and not keeps:
-        yield f"namespaces.{name}.large_value_bytes has no effect: the tiers keep no values in cold"
-    idle_ms, ttl_ms = policy.archive_after_ms, policy.ttl_ms
-    if idle_ms is not None and ttl_ms is not None and ttl_ms - idle_ms < LEFT_MS_MIN:
-        yield f"namespaces.{name}.archive_after has no effect: entries end with their ttl before that is worth the way"
 
 
 def _socket_problem(socket: Path) -> str:

@@ -53,6 +53,7 @@ LIBRARIES = {
 }
 """The library that a backend's adapter needs, and the extra of pyproject.toml that has it."""
 MIB = 1024 * 1024
+DEFAULT_TCP = "127.0.0.1:7420"
 NO_SINK = "none"
 """For a sink's URL: messages wait for consumers."""
 _LIMITS = Limits()

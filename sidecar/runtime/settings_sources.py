@@ -25,6 +25,8 @@ _NOT_SETTINGS = frozenset({"config", "target"})
 # Kubernetes puts these into every pod for a Service called state-sidecar, or state-sidecar-something.
 _SERVICE_LINK = re.compile(r"(.*_)?(service_host|service_port(_.+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?)")
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 _TEXTS = {
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",
@@ -147,7 +149,10 @@ def _read_file(sources: Sources, path: Path, origin: str) -> None:
     except ValueError as error:
         sources.problems.append(Problem((), f"{path}: {error}"))
     else:
-        _put_all(sources, (), values, str(path))
+        try:
+            _put_all(sources, (), values, str(path))
+        except RecursionError:
+            sources.problems.append(Problem((), f"{path}: a mapping is in itself, or too deep in others"))
 
 
 def _yaml(content: bytes) -> dict[Any, Any]:
@@ -210,8 +215,16 @@ def _put_all(sources: Sources, path: Key, value: Any, origin: str) -> None:
             else:
                 where = f"{'.'.join(path)} ({origin})" if path else origin
                 sources.problems.append(Problem((), f"{where}: the key {name!r} is not text: put it in quotes"))
+    elif not all(map(_is_text, (*path, *(value if isinstance(value, list) else [value])))):
+        sources.origins[path] = origin
+        sources.problems.append(Problem(path, "holds a NUL character, or bytes that are not UTF-8"))
     elif value is not None:
         sources.put(path, value, origin)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a text is one that a file, or an address, can have; True for what is no text."""
+    return not isinstance(value, str) or ("\0" not in value and not _SURROGATE.search(value))
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> list[Problem]:

@@ -16,7 +16,7 @@ import pytest
 
 from servers.base import free_ports
 from sidecar.core.tracing import TRACE
-from sidecar.runtime.serve import JsonFormatter
+from sidecar.runtime.logs import JsonFormatter
 from sidecar.telemetry.tracing import SpanQueue, SpanTracer
 from statesidecar.v1 import outbox_service_pb2, types_pb2
 from statesidecar.v1 import state_service_pb2 as pb
@@ -54,7 +54,8 @@ async def test_a_line_about_a_watched_request_has_its_trace(tmp_path: Path) -> N
 
     [bug] = [line for line in lines(log) if line["message"].startswith("bug in")]
     assert (bug["trace_id"], bug["span_id"]) == (TRACE_ID, server.span_id)
-    assert "planted" in bug["exception"]
+    assert bug["exception"].endswith("builtins.RuntimeError")
+    assert "planted" not in bug["exception"]
     assert not [line for line in lines(log) if line["message"] == "serving" and "trace_id" in line]
 
 

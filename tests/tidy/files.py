@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("sidecar/", "clients/", "servers/", "tools/", "bench/", "examples/")
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"),
-    *("docs/settings.md", "docs/metrics.md", "docs/runbooks.md"),
+    *("docs/settings.md", "docs/metrics.md", "docs/runbooks.md", "docs/kubernetes.md"),
+    *("docs/security/calls.md", "docs/security/encryption.md", "docs/security/pod.md"),
 )
 
 

@@ -23,7 +23,10 @@ WORDS = re.compile(
 
 SKIP = re.compile(r"\bpytest\.(?:skip|xfail|importorskip)\b|\bmark\.(?:skip|skipif|xfail)\b|\bunittest\.skip")
 # File of a test that may be skipped, and why. Every entry needs a reason that holds on every machine of a developer.
-MAY_SKIP: dict[str, str] = {}
+MAY_SKIP: dict[str, str] = {
+    "tests/clients/test_go.py": "a developer of the daemon may have no Go; with CI set its lack is a failure",
+    "tests/clients/test_typescript.py": "a developer of the daemon may have no Node; with CI set its lack is a failure",
+}
 
 
 def pyproject(folder: str = "") -> dict[str, Any]:
