@@ -6,6 +6,8 @@ and parts can be longer than a file system takes, so directories are marked with
 
     a/b/c       →  a=/b=/c
     a part longer than 200 characters  →  its first 200+/the rest
+
+Beside them, folders whose names begin with an @ are those of apps, and no objects of this one.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ _HEADER = struct.Struct(">4sQ32s")
 
 _PIECE = 200
 _PART_ENDS, _PART_GOES_ON = "=", "+"
+_DOTS_END = "~"
+"""After what would be `.` or `..`, as the rest of a long part may be."""
 _TEMPORARY = "tmp~"
+_APP = "@"
 _PAGE = 256
 _ATTEMPTS_MAX = 10
 """How often a put begins anew because somebody removed what it was using."""
@@ -210,14 +215,14 @@ class FileBlobs:
         pieces: dict[str, list[str]] = {}
         for entry in os.scandir(directory):
             piece = entry.name
-            if piece == _TEMPORARY:
+            if piece == _TEMPORARY or piece.startswith(_APP):
                 continue
             if piece.endswith(_PART_ENDS):
                 pieces.setdefault(piece[:-1] + "/", []).append(piece)
             elif piece.endswith(_PART_GOES_ON):
                 pieces.setdefault(piece[:-1], []).append(piece)
             else:
-                pieces.setdefault(piece, []).append(piece)
+                pieces.setdefault(piece.removesuffix(_DOTS_END), []).append(piece)
         _merge_long(pieces)
         for text in sorted(pieces):
             within = begin + text
@@ -229,7 +234,8 @@ class FileBlobs:
             return self._walk(directory / piece, begin + piece[:-1] + "/", prefix)
         if piece.endswith(_PART_GOES_ON):
             return self._walk(directory / piece, begin + piece[:-1], prefix)
-        return iter([begin + piece] if (begin + piece).startswith(prefix) else [])
+        name = begin + piece.removesuffix(_DOTS_END)
+        return iter([name] if name.startswith(prefix) else [])
 
 
 def _merge_long(pieces: dict[str, list[str]]) -> None:
@@ -240,7 +246,10 @@ def _merge_long(pieces: dict[str, list[str]]) -> None:
 
 def _pieces(part: str, end: str) -> list[str]:
     pieces = [part[position : position + _PIECE] for position in range(0, len(part), _PIECE)]
-    return [piece + _PART_GOES_ON for piece in pieces[:-1]] + [pieces[-1] + end]
+    last = pieces[-1] + end
+    if last in (".", ".."):
+        last += _DOTS_END
+    return [piece + _PART_GOES_ON for piece in pieces[:-1]] + [last]
 
 
 def _digest(name: str, content: bytes) -> bytes:

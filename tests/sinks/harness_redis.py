@@ -8,6 +8,7 @@ from dataclasses import replace
 from servers.base import shared
 from servers.redis import TlsRedis, Valkey
 from sidecar.core.outbox import Pending
+from sidecar.stores.apps import prefix_of
 from tests.sinks.messages import APP, Got
 
 REFUSED = "refused"
@@ -32,7 +33,7 @@ class RedisStreams:
         self._own = own
         self.server = await asyncio.to_thread(self.kind().start) if own else shared(self.kind)
         self.url = self.server.url
-        self.server.ask("SET", f"state-sidecar/{APP}/{REFUSED}", "no stream")
+        self.server.ask("SET", f"{prefix_of(APP)}{REFUSED}", "no stream")
 
     async def stop(self) -> None:
         if self._own:
@@ -59,7 +60,7 @@ class RedisStreams:
         await asyncio.to_thread(self.server.restart)
 
     def _names(self) -> list[bytes]:
-        names: list[bytes] = self.server.ask("KEYS", f"state-sidecar/{APP}/*")
+        names: list[bytes] = self.server.ask("KEYS", f"{prefix_of(APP)}*")
         return names
 
 

@@ -16,6 +16,7 @@ from sidecar.runtime.ports import SystemClock
 from sidecar.sinks import build
 from sidecar.sinks.events import published_id
 from sidecar.sinks.redis import sink as module
+from sidecar.stores.apps import prefix_of
 from tests.sinks.messages import APP, deliveries, message
 
 
@@ -159,6 +160,6 @@ async def test_the_primary_that_sentinels_name_is_used() -> None:
         async with sink_of(f"{servers.url}?maxlen=1000") as sink:
             await sink.open()
             assert await sink.publish(deliveries([message(topic="t")])) == [None]
-        assert servers.primary.ask("XLEN", f"state-sidecar/{APP}/t") == 1
+        assert servers.primary.ask("XLEN", f"{prefix_of(APP)}t") == 1
     finally:
         await asyncio.to_thread(servers.stop)

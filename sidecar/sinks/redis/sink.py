@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 
@@ -11,6 +12,7 @@ from sidecar.core.sinks import UNTRIED, Delivery, Receipt, Refused, SinkUnavaila
 from sidecar.sinks.events import published_id
 from sidecar.sinks.ordered import one_by_one, settled
 from sidecar.sinks.redis.target import RedisSinkTarget
+from sidecar.stores.apps import prefix_of
 from sidecar.stores.redis.client import RedisClient
 from sidecar.stores.redis.errors import RedisRefused, RedisUnavailable
 from sidecar.stores.redis.script import Argument, Script
@@ -20,6 +22,8 @@ TIMEOUT_S = 5.0
 _ADDED = 1
 _OF_THE_STREAM = frozenset({"WRONGTYPE", "ERR"})
 """Codes that say something of a stream or a message; all others of the server, or of our rights to commands."""
+_OURS = re.compile(r"(?:[0-9a-f]{12}/)?:")
+"""What follows an app's prefix in the names of its tiers' keys, which may be on the same server: no stream is one of them."""
 _PUBLISH = Script("publish", resources.files("sidecar.sinks.redis").joinpath("publish.lua").read_bytes())
 
 
@@ -44,6 +48,9 @@ class RedisSink:
 
     async def publish(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
         messages = [delivery.message for delivery in deliveries]
+        if not self._target.stream and any(_OURS.match(message.topic) for message in messages):
+            refused = Refused("its topic names a key of the daemon's own", permanent=True)
+            return [refused] if len(deliveries) == 1 else await one_by_one(deliveries, self._publish_one)
         streams = list(dict.fromkeys(map(self._stream, messages)))
         arguments: list[Argument] = [self._target.maxlen]
         for message in messages:
@@ -75,7 +82,7 @@ class RedisSink:
         return self._client
 
     def _stream(self, message: Pending) -> str:
-        return self._target.stream or f"state-sidecar/{self._app}/{message.topic}"
+        return self._target.stream or f"{prefix_of(self._app)}{message.topic}"
 
     def _fields(self, message: Pending) -> list[Argument]:
         own: dict[str, Argument] = {

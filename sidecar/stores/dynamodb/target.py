@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from sidecar.stores.apps import within
+
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z0-9]+)+")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{0,64}")
@@ -18,7 +20,7 @@ _FLAGS = {"true": True, "false": False}
 class DynamoTarget:
     """A table and how to reach it; None: what the environment and the profile say.
 
-    `prefix` keeps several stores apart in one table. `create`: make the table where it is missing.
+    `prefix` keeps several stores apart in one table; the last part of it is the app's own. `create`: make the table where it is missing.
     """
 
     table: str
@@ -29,7 +31,7 @@ class DynamoTarget:
     create: bool = False
 
 
-def parse_target(url: str) -> DynamoTarget:
+def parse_target(url: str, app: str = "") -> DynamoTarget:
     """The target of `dynamodb://TABLE?region=&endpoint_url=&profile=&prefix=&create=`. Raises ValueError."""
     parts = _split(url)
     if parts.scheme != "dynamodb":
@@ -48,7 +50,7 @@ def parse_target(url: str) -> DynamoTarget:
         region=_matching(given, "region", _REGION, "a region is such as eu-west-1"),
         endpoint_url=_endpoint(given.get("endpoint_url")),
         profile=given.get("profile"),
-        prefix=_matching(given, "prefix", _PREFIX, "prefix has at most 64 letters, digits, '_', '.' and '-'") or "",
+        prefix=within(_prefix(given), app),
         create=_flag(given.get("create", "false")),
     )
 
@@ -78,6 +80,10 @@ def _matching(given: dict[str, str], name: str, pattern: re.Pattern[str], messag
     if value is not None and not pattern.fullmatch(value):
         raise ValueError(message)
     return value
+
+
+def _prefix(given: dict[str, str]) -> str:
+    return _matching(given, "prefix", _PREFIX, "prefix has at most 64 letters, digits, '_', '.' and '-'") or ""
 
 
 def _endpoint(url: str | None) -> str | None:

@@ -196,10 +196,14 @@ class MemcachedCache:
                 raise failure
 
     async def _wherever_possible(self, namespace: str, keys: Sequence[str], work: Work) -> None:
-        """Do the work at the servers that are there. Raises CacheUnavailable if none is."""
+        """Do the work at the servers that are there. Raises CacheUnavailable if none of these keys' is, nor any other.
+
+        A key of a server that is away says nothing of the whole: its failures would open the breaker before all of them.
+        """
         failures = await self._tried(namespace, keys, work)
         told = [failure for failure in failures if failure is not None]
-        if told and len(told) == len(failures):
+        others_there = len(self._servers) > 1 and any(server.connected for server in self._servers)
+        if told and len(told) == len(failures) and not others_there:
             raise told[0]
 
     async def _tried(self, namespace: str, keys: Sequence[str], work: Work) -> list[CacheUnavailable | None]:

@@ -12,6 +12,7 @@ from binascii import b2a_base64
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
+from struct import error as StructError  # noqa: N812  # an exception
 from zlib import crc32
 
 from sidecar.core.entry import Copy, Entry, Tombstone
@@ -113,7 +114,10 @@ def read(item: bytes, namespace: str, key: str) -> Placeholder | Held | None:
         grave = Tombstone(namespace=namespace, key=key, version=version, delete_time=delete_time)
         return Held(grave, generation, end)
     if kind == ENTRY:
-        entry = _entry(item, more_at, (namespace, key), version, None if end == _NONE else end)
+        try:
+            entry = _entry(item, more_at, (namespace, key), version, None if end == _NONE else end)
+        except (ValueError, StructError, RecursionError):
+            return None  # the checksum is against accidents: anyone can make one
         return Held(entry, generation, entry.expire_time)
     return None
 

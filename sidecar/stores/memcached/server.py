@@ -52,6 +52,11 @@ class Server:
         self._retry_time = 0.0
         self._closed = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether a connection to it is open."""
+        return bool(self._open)
+
     async def connection(self) -> Connection:
         """The connection with the least under way. Raises CacheUnavailable."""
         if not self._open and not self._failure and not self._closed:

@@ -36,7 +36,7 @@ class Connector:
         self._clock = clock
         self._hosts = list(target.hosts)
         self._prepares = target.prepared
-        self._preparation = Preparation(self.queries, self.server_clock)
+        self._preparation = Preparation(self.queries, self.server_clock, target.app)
         self._preparing = asyncio.Lock()
         self._failure: SidecarError | None = None
         self._retry_time = 0.0

@@ -17,6 +17,7 @@ import sidecar
 from sidecar.core.entry import SEQUENCE_MASK, epoch_of
 from sidecar.core.errors import StoreUnavailable, store_corrupt
 from sidecar.core.failpoints import reach
+from sidecar.stores.apps import check_owner
 from sidecar.stores.postgres.arrays import integer
 from sidecar.stores.postgres.bounds import Bounds
 from sidecar.stores.postgres.clock import ServerClock
@@ -65,6 +66,7 @@ class Identity:
     newest_version: int
     newest_change_id: int
     now_ms: int
+    app: str | None
 
     @property
     def incarnation(self) -> Incarnation:
@@ -96,10 +98,11 @@ class Identity:
 
 
 class Preparation:
-    """Makes the database of a session ready. All raise SidecarError, ServerError, ConnectionLost: then close the session."""
+    """Makes the database of a session ready for the daemons of an app. All raise SidecarError, ServerError, ConnectionLost: then close the session."""
 
-    def __init__(self, queries: Queries, server_clock: ServerClock) -> None:
+    def __init__(self, queries: Queries, server_clock: ServerClock, app: str) -> None:
         self._queries = queries
+        self._app = app
         self._server_clock = server_clock
         self._migrations = queries.migrations()
 
@@ -109,7 +112,7 @@ class Preparation:
             async with self._alone(session):
                 await self._migrate(session)
         identity = await self.look(session)
-        if identity.is_another or identity.lags(highest):
+        if identity.is_another or identity.lags(highest) or self._is_free(identity):
             async with self._alone(session):
                 identity = await self._settle(session, highest)
         return identity
@@ -121,7 +124,14 @@ class Preparation:
             raise store_corrupt("the database's own row is missing")
         identity = Identity(*rows[0])
         self._server_clock.hear(identity.now_ms)
+        if identity.app is not None:
+            advice = "take schema= out of the URL, and each app has its own, or name another one"
+            check_owner(f"the schema {self._queries.schema}", identity.app, self._app, advice)
         return identity
+
+    def _is_free(self, identity: Identity) -> bool:
+        """Whether it is nobody's and becomes ours. One that daemons without an app use stays so, until an app comes."""
+        return identity.app is None and bool(self._app)
 
     @asynccontextmanager
     async def _alone(self, session: Session) -> AsyncIterator[None]:
@@ -177,5 +187,7 @@ class Preparation:
             _log.warning("the database may have gone back in time, its epoch rises", extra={"epoch": epoch})
         numbers = [integer(number) for number in (identity.system, identity.database, identity.table)]
         calls.append((queries["store identity"], [*numbers, identity.timeline.encode()]))
+        if self._is_free(identity):
+            calls.append((queries["store app"], [self._app.encode()]))
         await session.exchange(calls)
         return await self.look(session)

@@ -207,11 +207,16 @@ SELECT last_value FROM state_sidecar.change_ids;
 
 -- oldest in flight --
 -- The least id above which a transaction that has not ended may still leave change rows, NULL: there is none.
--- A lock's 64 bits are told as two numbers; the upper 16 are ours, the lower 48 the id.
-SELECT min((classid::bigint & 65535) << 32 | objid::bigint) FROM pg_locks
-WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock'
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND classid::bigint >> 16 = $1::bigint;
+-- A lock's 64 bits are told as two numbers; the upper 16 are ours, the lower 48 the id. Other schemas may have the same
+-- upper ones: ours is that of a transaction which has looked at our meta before, and so holds a lock of that, too. One that
+-- has not yet when the locks are told did not exist when the last id was.
+WITH locks AS MATERIALIZED (
+  SELECT pid, locktype, relation, classid, objid, objsubid, mode FROM pg_locks
+  WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+SELECT min((classid::bigint & 65535) << 32 | objid::bigint) FROM locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock' AND classid::bigint >> 16 = $1::bigint
+  AND pid IN (SELECT pid FROM locks WHERE locktype = 'relation' AND relation = 'state_sidecar.meta'::regclass);
 
 -- load changes --
 -- In one snapshot with what was forgotten. A row without id: there are no changes.
@@ -296,8 +301,12 @@ SELECT m.epoch, m.sequence, m.change_floor, m.system_identifier, m.database_oid,
   (SELECT last_value FROM state_sidecar.change_ids),
   coalesce((SELECT version FROM state_sidecar.changes ORDER BY id DESC LIMIT 1), 0),
   coalesce((SELECT id FROM state_sidecar.changes ORDER BY id DESC LIMIT 1), 0),
-  state_sidecar.now_ms()
+  state_sidecar.now_ms(), m.app
 FROM state_sidecar.meta AS m;
+
+-- store app --
+-- Whose data this is from now on.
+UPDATE state_sidecar.meta SET app = $1::text WHERE app IS NULL;
 
 -- store identity --
 UPDATE state_sidecar.meta SET system_identifier = $1::bigint, database_oid = $2::bigint, table_oid = $3::bigint,

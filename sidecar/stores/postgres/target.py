@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from sidecar.stores.apps import schema_of
+
 PORT = 5432
 CONNECTIONS = 5
 CONNECTIONS_MIN = 2
@@ -34,7 +36,7 @@ _HOST = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?\Z")
 class PostgresTarget:
     """A database, and how to reach it. Of several `hosts` (host, port) the one that takes writes is used.
 
-    `prepared`: statements are prepared on the server where no pooler is seen between; False: never.
+    `app`: whose data the schema holds. `prepared`: statements are prepared on the server where no pooler is seen between; False: never.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -42,6 +44,7 @@ class PostgresTarget:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     schema: str = SCHEMA
+    app: str = ""
     connections: int = CONNECTIONS
     prepared: bool = True
     application_name: str = "state-sidecar"
@@ -67,8 +70,11 @@ class PostgresTarget:
         return given | {"host": name, "port": port, "dbname": self.database, "application_name": self.application_name}
 
 
-def parse_target(url: str) -> PostgresTarget:
-    """The target of `postgresql://user:password@host:port,host:port/database?…`. Raises ValueError, without secrets."""
+def parse_target(url: str, app: str = "") -> PostgresTarget:
+    """The target of `postgresql://user:password@host:port,host:port/database?…`. Raises ValueError, without secrets.
+
+    A URL that names no schema means the app's own.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -88,7 +94,8 @@ def parse_target(url: str) -> PostgresTarget:
         database=database,
         user=unquote(user) or None,
         password=unquote(password) or None,
-        schema=_schema(options),
+        schema=_schema(options, app),
+        app=app,
         connections=_connections(options),
         prepared=_choice(options, "prepared", PREPARED) != "off",
         application_name=options.get("application_name", "state-sidecar"),
@@ -125,8 +132,8 @@ def _host(text: str) -> tuple[str, int]:
     return match[1].strip("[]"), port
 
 
-def _schema(options: Mapping[str, str]) -> str:
-    schema = options.get("schema", SCHEMA)
+def _schema(options: Mapping[str, str], app: str) -> str:
+    schema = options.get("schema", schema_of(app, SCHEMA))
     if not _IDENTIFIER.match(schema) or schema.startswith("pg_"):
         raise ValueError("schema is 1 to 63 of a-z, 0-9 and _, begins with no digit and not with pg_")
     return schema

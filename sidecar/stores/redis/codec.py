@@ -172,8 +172,11 @@ def read_all(
         if type_bytes or label_bytes:
             labels_at = least + type_bytes
             value_at = labels_at + label_bytes
-            content_type = slot[least:labels_at].decode()
-            labels = json.loads(slot[labels_at:value_at]) if label_bytes else NO_LABELS
+            try:
+                content_type = slot[least:labels_at].decode()
+                labels = json.loads(slot[labels_at:value_at]) if label_bytes else NO_LABELS
+            except (ValueError, RecursionError) as exc:
+                raise NotOurs(name) from exc
             value = slot[value_at:-8]
         else:
             content_type, labels, value = "", NO_LABELS, slot[least:-8]
@@ -197,7 +200,7 @@ def _read_other(name: bytes, slot: bytes, namespace: str, key: str, *, generatio
         return TAKEN
     if kind == MISS:
         return NOTHING
-    if kind == TOMBSTONE:
+    if kind == TOMBSTONE and len(slot) == _HEADER.size + _TIME.size + _CHECKSUM_BYTES:
         (delete_time,) = _TIME.unpack_from(slot, _HEADER.size)
         return Hit(Tombstone(namespace=namespace, key=key, version=version, delete_time=delete_time))
     raise NotOurs(name)

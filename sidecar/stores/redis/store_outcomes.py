@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 
-from sidecar.core.entry import epoch_of
 from sidecar.core.errors import (
     Decision,
     FailedPrecondition,
@@ -40,9 +39,17 @@ def recorded(namespace: str, request: WriteId, record: bytes) -> bytes:
 
 
 def decode(write: Write, outcome: bytes, shard: Shard, *, replayed: bool) -> Outcome:
-    """What an outcome tells, without copies. Raises the Decision that it is."""
-    if outcome[:1] != APPLIED:
-        raise _refusal(write, outcome, shard)
+    """What an outcome tells, without copies. Raises the Decision that it is, and DataLoss for what is none."""
+    try:
+        found = _applied(outcome, shard, replayed) if outcome[:1] == APPLIED else _refusal(write, outcome, shard)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as exc:
+        raise store_corrupt("what a write did is in no known form") from exc
+    if isinstance(found, Outcome):
+        return found
+    raise found
+
+
+def _applied(outcome: bytes, shard: Shard, replayed: bool) -> Outcome:
     (sequence,) = _SEQUENCE.unpack_from(outcome, 1)
     version = shard.version(sequence)
     results: list[OperationResult] = []
@@ -73,11 +80,11 @@ def _refusal(write: Write, outcome: bytes, shard: Shard) -> Decision:
         return decision_from_record(json.loads(outcome[1:]))
     index, found = _REFUSAL.unpack_from(outcome, 1)
     operation = write.operations[index]
-    assert isinstance(operation, Put | Remove | Check), "only these have guards"
+    if kind not in (CONFLICT, NEWER_EPOCH) or not isinstance(operation, Put | Remove | Check):
+        raise ValueError("only these have guards")
     expected = operation.expected_version or 0
     error: Decision
     if kind == NEWER_EPOCH:
-        assert epoch_of(expected) > shard.epoch
         error = FailedPrecondition(
             "the expected version is of a newer epoch: the store has gone back in time, read the key again",
             reason="EPOCH_CHANGED",

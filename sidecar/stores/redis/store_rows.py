@@ -84,8 +84,10 @@ def names_of(field: bytes) -> tuple[str, str]:
     """Inverse of `field_of`. Raises DataLoss."""
     try:
         (length,) = _LENGTH.unpack_from(field)
+        if 2 + length > len(field):
+            raise ValueError("it ends within its namespace")  # noqa: TRY301  # told as all that is wrong
         return str(field[2 : 2 + length], "utf-8"), str(field[2 + length :], "utf-8")
-    except (struct.error, UnicodeDecodeError) as exc:
+    except (struct.error, ValueError) as exc:
         raise DataLoss("the name of an entry does not verify") from exc
 
 
@@ -110,7 +112,10 @@ def verified(namespace: str, key: str, raw: bytes, value: bytes | None, shard: S
         raise entry_corrupt(namespace, key)
     if value is not None and head[0] == _ENTRY and HEAD.unpack_from(head)[-1] != digest(value):
         raise entry_corrupt(namespace, key)
-    return copy_of(namespace, key, raw, value or b"", shard)
+    try:
+        return copy_of(namespace, key, raw, value or b"", shard)
+    except (ValueError, struct.error, RecursionError) as exc:
+        raise entry_corrupt(namespace, key) from exc
 
 
 def copy_of(namespace: str, key: str, raw: bytes, value: bytes, shard: Shard) -> Copy:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-PREFIX_BYTES_MAX = 240
-"""S3's bound of a key (1024) less what the longest name becomes, rounded down."""
+from sidecar.stores.apps import within
+
+PREFIX_BYTES_MAX = 190
+"""S3's bound of a key (1024) less what the longest name becomes (777) and an app's folder (50), rounded down."""
 
 _FORM = "s3://BUCKET/PREFIX?endpoint_url=…&region=…"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -24,7 +26,7 @@ class S3Target:
 
     bucket: str
     prefix: str = ""
-    """Without slashes around it; empty: the whole bucket."""
+    """Without slashes around it, the app's folder at its end; empty: the whole bucket."""
     endpoint_url: str | None = None
     region: str | None = None
     create: bool = False
@@ -37,8 +39,8 @@ class S3Target:
         return f"s3://{self.bucket}{folder}"
 
 
-def parse_target(url: str) -> S3Target:
-    """The target of an `s3://` URL. Raises ValueError, with a message for the operator that repeats no secret."""
+def parse_target(url: str, app: str = "") -> S3Target:
+    """The target of an `s3://` URL, for an app's data. Raises ValueError, with a message for the operator that repeats no secret."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -57,7 +59,7 @@ def parse_target(url: str) -> S3Target:
     endpoint_url = given.get("endpoint_url")
     return S3Target(
         bucket=parts.netloc,
-        prefix=_prefix(unquote(parts.path)),
+        prefix=within(_prefix(unquote(parts.path)), app),
         endpoint_url=None if endpoint_url is None else _endpoint(endpoint_url),
         region=_region(given),
         create=_truth(given, "create", default=False),

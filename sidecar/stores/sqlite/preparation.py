@@ -13,20 +13,21 @@ import sidecar
 from sidecar.core.entry import EPOCH_SHIFT
 from sidecar.core.errors import StoreUnavailable, store_corrupt
 from sidecar.core.ports import Clock
+from sidecar.stores.apps import check_owner
 from sidecar.stores.counting import begin_of
 from sidecar.stores.sqlite.highwater import BLOCK, Highwater, HighwaterFile
 from sidecar.stores.sqlite.meta import Meta
-from sidecar.stores.sqlite.queries import schema
+from sidecar.stores.sqlite.queries import query, schema
 
 APPLICATION_ID = 0x53535344
 """In the file's header, so that a database of another program is never written."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _WAL_ATTEMPTS = 100
 _WAL_PAUSE_S = 0.02
 
 
-def prepare(connection: sqlite3.Connection, highwater: HighwaterFile, clock: Clock) -> None:
-    """Make a writer's connection ready. Raises StoreUnavailable, DataLoss, sqlite3.Error, OSError."""
+def prepare(connection: sqlite3.Connection, highwater: HighwaterFile, clock: Clock, app: str) -> None:
+    """Make a writer's connection ready, for daemons of an app. Raises StoreUnavailable, DataLoss, sqlite3.Error, OSError."""
     with _transaction(connection, "BEGIN"):
         # In one snapshot: another process may be making the tables.
         _recognise(connection)
@@ -35,6 +36,11 @@ def prepare(connection: sqlite3.Connection, highwater: HighwaterFile, clock: Clo
         if not _recognise(connection):
             _make(connection, begin=begin_of(clock.now()))
         meta = Meta.load(connection)
+        if _version(connection) < SCHEMA_VERSION:
+            _migrate(connection)
+            meta.release = sidecar.__version__
+        if _checked_owner(connection, app) is None and app:
+            connection.execute(query("store owner"), (app,))
         epoch = meta.epoch
         _notice_going_back(meta, _remembered(highwater))
         _go_ahead(meta, begin_of(clock.now()))
@@ -44,11 +50,13 @@ def prepare(connection: sqlite3.Connection, highwater: HighwaterFile, clock: Clo
         remember(meta, highwater)
 
 
-def prepare_reading(connection: sqlite3.Connection) -> None:
-    """Make sure that a reader's connection is to a database of ours, which a writer has made. Raises as `prepare`."""
+def prepare_reading(connection: sqlite3.Connection, app: str) -> None:
+    """Make sure that a reader's connection is to a database of our app, which a writer has made. Raises as `prepare`."""
     with _transaction(connection, "BEGIN"):
         if not _recognise(connection):
             raise StoreUnavailable("the database has no tables yet")
+        if _version(connection) == SCHEMA_VERSION:
+            _checked_owner(connection, app)
 
 
 def reserve(meta: Meta, highwater: HighwaterFile, *, epoch: int, skip: bool = False) -> None:
@@ -84,7 +92,7 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
 def _recognise(connection: sqlite3.Connection) -> bool:
     """Whether the tables are there; another program's database, or a newer release's, is refused."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _version(connection)
     if application_id == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             (release,) = connection.execute("SELECT release FROM meta").fetchone()
@@ -93,7 +101,7 @@ def _recognise(connection: sqlite3.Connection) -> bool:
                 f"{sidecar.__version__} and knows schemas up to {SCHEMA_VERSION}: start a release at least as new",
                 metadata={"release": release, "schema_version": str(version)},
             )
-        _check_schema(connection)
+        _check_schema(connection, version)
         return True
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application_id or version or tables:
@@ -101,11 +109,31 @@ def _recognise(connection: sqlite3.Connection) -> bool:
     return False
 
 
-def _check_schema(connection: sqlite3.Connection) -> None:
+def _check_schema(connection: sqlite3.Connection, version: int) -> None:
     """The tables' definitions are text in the file, and no checksum covers them."""
     found = connection.execute("SELECT CAST(sql AS BLOB) FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
-    if [sql for (sql,) in found] != [statement.encode() for statement in schema()]:
+    if [sql for (sql,) in found] != [statement.encode() for statement in schema(version)]:
         raise store_corrupt("the database's schema is not the one it was made with")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    for statement in schema()[len(schema(_version(connection))) :]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _checked_owner(connection: sqlite3.Connection, app: str) -> str | None:
+    """The app whose data it is, which is this one; None: it is nobody's. Raises StoreUnavailable."""
+    row = connection.execute(query("load owner")).fetchone()
+    if row is None:
+        return None
+    check_owner("the database", row[0], app, "give each app a file of its own")
+    return app
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

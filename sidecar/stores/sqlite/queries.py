@@ -41,10 +41,15 @@ def load(connection: sqlite3.Connection, name: str, pairs: Iterable[Pair]) -> di
     return rows
 
 
-def schema() -> list[str]:
-    """The statements that make an empty database, in order."""
+_STATEMENTS = {1: 7, 2: 8}
+"""How many of the schema's statements each version of it has."""
+
+
+def schema(version: int = max(_STATEMENTS)) -> list[str]:
+    """The statements that make an empty database of a version, in order. Those of an older one are the first of a newer's."""
     text = _COMMENT.sub("", _read("schema.sql"))
-    return [statement.strip() for statement in text.split(";") if statement.strip()]
+    statements = [statement.strip() for statement in text.split(";") if statement.strip()]
+    return statements[: _STATEMENTS[version]]
 
 
 @cache

@@ -10,6 +10,12 @@ INSERT OR REPLACE INTO meta
   (id, release, database_id, epoch, sequence, reserved, change_id, change_floor, cache_identity, generation, checksum)
 VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- load owner --
+SELECT app FROM owner;
+
+-- store owner --
+INSERT INTO owner (app) VALUES (?);
+
 -- load headers --
 -- Keys without their values: most writes need no more, and a large value stays unread. The join is crossed so that the
 -- wanted keys lead, each a search in the index.

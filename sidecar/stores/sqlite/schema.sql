@@ -1,4 +1,4 @@
--- Schema version 1 (PRAGMA user_version). All text is stored as BLOBs of its UTF-8 bytes: a key may hold any code point,
+-- Schema version 2 (PRAGMA user_version). All text is stored as BLOBs of its UTF-8 bytes: a key may hold any code point,
 -- NUL included, compares by its bytes, and is never decoded before its checksum was verified. Instants are milliseconds
 -- since 1970 (UTC).
 
@@ -64,3 +64,6 @@ CREATE TABLE changes (
   kind TEXT NOT NULL,
   commit_time INTEGER NOT NULL
 );
+
+-- Since version 2: the app whose data this is; no row: no app's that has a name.
+CREATE TABLE owner (app TEXT NOT NULL);

@@ -41,7 +41,8 @@ UNWRITABLE = frozenset({"STORAGE_FULL", STORAGE_READ_ONLY})
 
 
 class SqliteStore:
-    """A Store in a file, shared by this process's event loop; other processes on this machine may open the same file.
+    """A Store in a file, shared by this process's event loop; other processes on this machine may open the same file, if
+    they are of the same `app`.
 
     An unacknowledged write may be applied; an acknowledged one survives a crash of the process and of the machine.
     At most `queue_max` writes, and as many reads, wait; up to `batch_max` writes share a commit. `pages_max` bounds the
@@ -54,6 +55,7 @@ class SqliteStore:
         path: Path,
         *,
         clock: Clock,
+        app: str = "",
         queue_max: int = 10_000,
         batch_max: int = 512,
         readers: int = 2,
@@ -62,6 +64,7 @@ class SqliteStore:
         self.capabilities = StoreCapabilities(durable=True, shared=False, value_bytes_max=VALUE_BYTES_MAX)
         self._path = path
         self._clock = clock
+        self._app = app
         self._queue_max = queue_max
         self._batch_max = batch_max
         self._reader_count = readers
@@ -226,7 +229,8 @@ class SqliteStore:
     def _start(self) -> _Threads:
         highwater = HighwaterFile(self._path)
         options = Options(path=self._path, writes=True, pages_max=self._pages_max)
-        connector = Connector(options, self._clock, prepare=partial(prepare, highwater=highwater, clock=self._clock))
+        preparing = partial(prepare, highwater=highwater, clock=self._clock, app=self._app)
+        connector = Connector(options, self._clock, prepare=preparing)
         writer = Writer(
             connector,
             self._clock,
@@ -236,7 +240,8 @@ class SqliteStore:
             batches=self.batches,
         )
         reading = Options(path=self._path, writes=False)
-        connectors = [Connector(reading, self._clock, prepare=prepare_reading) for _ in range(self._reader_count)]
+        recognising = partial(prepare_reading, app=self._app)
+        connectors = [Connector(reading, self._clock, prepare=recognising) for _ in range(self._reader_count)]
         return _Threads(connector, writer, Readers(connectors, self._clock, queue_max=self._queue_max))
 
 
