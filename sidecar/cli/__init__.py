@@ -18,15 +18,16 @@ EPILOG = """\b
 Exit codes:
   0   done
   1   there is no such entry (get, delete, touch, update --no-create), checkpoint, dead write or dead
-      letter; something is wrong (doctor)
+      letter; something is wrong (doctor, inject --check)
   2   usage
   3   conflict: the version is not the expected one, or a dead write was refused again
-  4   the request is invalid, or something has to be fixed first
+  4   the request is invalid, or something has to be fixed first (also inject: the workload)
   5   unavailable, or answered in passthrough: nothing was written; a job could not go on, or is another's now
-      (gc, migrate)
+      (gc, migrate, reseal)
   6   outcome unknown: repeat with the same --request-id to learn it
+  7   denied: the daemon asks who calls and was not told, or no rule of its operator allows this
   64  configuration, every problem listed (serve, doctor)
-  70  internal error, or stored bytes that do not verify
+  70  internal error, or stored bytes (or an audit log) that do not verify
   73  the data directory or an address can't be had (serve)
   75  another daemon has the data directory or an address (serve)
   130 interrupted, by SIGINT or SIGTERM (all but serve, which drains and ends with 0)
@@ -34,6 +35,7 @@ Exit codes:
 
 
 _COMMANDS = {
+    "audit": "audit:audit",
     "serve": "serve:serve",
     "doctor": "doctor:doctor",
     "status": "status:status",
@@ -53,7 +55,9 @@ _COMMANDS = {
     "dead-writes": "dead_writes:dead_writes",
     "export": "export:export",
     "gc": "gc:gc",
+    "inject": "inject:inject",
     "migrate": "migrate:migrate",
+    "reseal": "reseal:reseal",
 }
 """Where each command is, in this package."""
 
