@@ -14,6 +14,7 @@ TIERS ?= embedded
 MESSAGES ?= 1000000
 KILLS ?= 100
 EVENTS ?= 100000
+OPERATIONS ?= 1000000
 # Processes that share the tests: most of them wait for servers.
 JOBS ?= 4
 
@@ -42,9 +43,15 @@ servers: setup $(SERVERS) ## the backend servers that tests and benchmarks start
 run: setup ## the daemon on embedded defaults, in the foreground, until Ctrl-C
 	@exec $(BIN)/state-sidecar serve
 
-protos: setup ## regenerate the stubs
+NODE_MODULES := clients/typescript/node_modules/.package-lock.json
+$(NODE_MODULES): clients/typescript/package-lock.json
+	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund --silent && touch node_modules/.package-lock.json
+
+protos: setup $(NODE_MODULES) ## regenerate the stubs of all clients (with Go and Node)
 	@$(PROTOC) --python_out=clients/python --pyi_out=clients/python --grpc_python_out=clients/python \
 		protos/statesidecar/v1/*.proto
+	cd clients/go && PATH="$$PATH:/usr/local/go/bin" ../../$(BIN)/buf generate
+	cd clients/typescript && ../../$(BIN)/buf generate
 
 fmt: setup ## format and mend what can be mended
 	$(BIN)/ruff format --quiet .
@@ -88,6 +95,9 @@ outbox: servers ## a million messages while their owners are killed; latency; a 
 watch: servers ## changes watched through cuts and kills, their histories checked (EVENTS=100000)
 	$(BIN)/python -m tests.watch --events $(EVENTS)
 
+wrong-keys: servers ## operations cut short through proxies whose replies are late: no reply is another key's (OPERATIONS=1000000)
+	$(BIN)/python -m tests.security.wrong_keys --operations $(OPERATIONS)
+
 schemas: servers ## a rolling upgrade over three schemas, and a migration that is killed a hundred times
 	$(BIN)/python -m tests.schemas rolling
 	$(BIN)/python -m tests.schemas killed
@@ -99,6 +109,6 @@ demo: servers ## real dialogues through a daemon that is killed again and again 
 	$(BIN)/python -m examples.dialogues --tiers $(TIERS)
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .servers clients/typescript/node_modules clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup servers run protos fmt check test sim race chaos outage outbox watch schemas bench demo clean
+.PHONY: help setup servers run protos fmt check test sim race chaos outage outbox watch wrong-keys schemas bench demo clean
