@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.core.store import Store
-from sidecar.runtime.build import Backends, backends
+from sidecar.runtime.adapters import Backends, backends
 from sidecar.runtime.ports import SystemPorts
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.settings_sections import TierSettings

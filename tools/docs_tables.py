@@ -24,6 +24,7 @@ from sidecar.core import errors
 from sidecar.core.policy import PRESETS, Kind
 from sidecar.rpc.status import CODES
 from sidecar.runtime.settings import Settings
+from sidecar.runtime.settings_access import IdentitySettings
 from sidecar.runtime.settings_sections import NamespaceSettings
 from sidecar.telemetry.instruments import INSTRUMENTS
 
@@ -151,6 +152,8 @@ def _settings(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]
         dotted = f"{prefix}{field.alias or name}"
         if dotted == "namespaces":
             yield from _settings(NamespaceSettings, "namespaces.NAME.")
+        elif dotted == "auth.identities":
+            yield from _settings(IdentitySettings, "auth.identities.NAME.")
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _settings(field.annotation, f"{dotted}.")
         elif dotted in texts.DEFAULTS:

@@ -62,7 +62,7 @@ class DeadLetter:
                 row.value[end:], namespace=namespace, order=told["order"], message_id=name[_TIME_DIGITS:]
             )
             return cls(message=message, reason=told["reason"], attempts=told["attempts"], time=told["time"])
-        except (ValueError, KeyError, TypeError, struct.error) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError, struct.error) as exc:
             raise DataLoss("a dead letter is in no known form", metadata={"row": row.key}) from exc
 
 
