@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from bench import checkpoint_storage, footprint, postgres, redis, report, sqlite, telemetry, unary
+from bench import checkpoint_storage, footprint, postgres, redis, report, security, sqlite, telemetry, unary
 from bench.figures import Report
 
 FULL = {
@@ -52,6 +52,7 @@ def main() -> int:
             footprint=footprint.measure(progress, starts=sizes["starts"]),
             unary=unary.measure(progress, rounds=sizes["rounds"], calls=sizes["calls"]),
             telemetry=telemetry.measure(progress, rounds=sizes["telemetry_rounds"], calls=sizes["calls"]),
+            security=security.measure(progress, rounds=sizes["rounds"], calls=sizes["calls"]),
             redis=redis.measure(progress, rounds=sizes["server_rounds"], calls=sizes["server_calls"] // 4),
             postgres=postgres.measure(progress, rounds=sizes["server_rounds"], writes=sizes["server_calls"]),
             group_commit=sqlite.measure(progress, rounds=sizes["sqlite_rounds"], writes=sizes["sqlite_writes"]),

@@ -139,6 +139,7 @@ class Report:
     machine: dict[str, str | int | float]
     settings: dict[str, int]
     unary: list[Row]
+    security: list[Row]
     redis: list[Row]
     group_commit: GroupCommit
     postgres: PostgresCommits

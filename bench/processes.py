@@ -38,11 +38,12 @@ class RunningDaemon:
 
 @contextmanager
 def daemon(
-    *settings: str, python_options: tuple[str, ...] = (), bytecode: Path | None = None
+    *settings: str, python_options: tuple[str, ...] = (), bytecode: Path | None = None, token: str = ""
 ) -> Iterator[RunningDaemon]:
     """`state-sidecar serve` on embedded tiers in a fresh directory, on any free port.
 
     `bytecode`: where compiled modules are kept from one start to the next, whatever the environment says about that.
+    `token`: what it asks callers for.
     """
     with tempfile.TemporaryDirectory(prefix="state-sidecar-bench-") as directory:
         log = Path(directory, "log")
@@ -54,7 +55,7 @@ def daemon(
         with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as process:
             try:
                 target = _address(process, log)
-                _wait_until_serving(target)
+                _wait_until_serving(target, token)
                 yield RunningDaemon(target=target, pid=process.pid, start_s=time.monotonic() - born, log=log)
             finally:
                 process.terminate()
@@ -93,8 +94,11 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise RuntimeError(f"the daemon did not start:\n{log.read_text(errors='replace')}")
 
 
-def _wait_until_serving(target: str) -> None:
+def _wait_until_serving(target: str, token: str) -> None:
+    metadata = (("authorization", f"Bearer {token}"),) if token else None
     with grpc.insecure_channel(target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=START_TIMEOUT_S, wait_for_ready=True)
+        answer = stub.Check(
+            health_pb2.HealthCheckRequest(), timeout=START_TIMEOUT_S, wait_for_ready=True, metadata=metadata
+        )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING, answer

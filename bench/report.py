@@ -55,7 +55,7 @@ def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
             f"{row.ratio:.2f}",
             "" if row.ratio_max is None else f"≤ {row.ratio_max:.2f} {_mark(row.met)}",
         )
-        for row in (*report.unary, *report.redis)
+        for row in (*report.unary, *report.redis, *report.security)
     ]
     group, postgres, idle, cost = report.group_commit, report.postgres, report.footprint, report.telemetry
     others: list[Cells] = [

@@ -61,10 +61,11 @@ CASES = (
 class Side:
     """One server, and how a case's requests are made for it."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, token: str = "") -> None:
         self.channel = grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
         self._stub = StateServiceStub(self.channel)
         self._versions: dict[str, int] = {}
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else None
 
     async def call(self, case: Case) -> Any:
         """One call, as the client library sends it: with a deadline, and a write with a request id of its own."""
@@ -74,7 +75,7 @@ class Side:
         rpc = getattr(self._stub, case.method)
 
         async def send(request: Any) -> Any:
-            return await rpc(request, timeout=DEADLINE_S)
+            return await rpc(request, timeout=DEADLINE_S, metadata=self._metadata)
 
         return send
 
@@ -111,7 +112,9 @@ class Side:
         """Puts the value there if it is to be read; the bytes of an answer like those that will be measured."""
         if case.method == "Get":
             await self._stub.Set(
-                pb.SetRequest(namespace=case.namespace, key=case.key, value=case.value), timeout=DEADLINE_S
+                pb.SetRequest(namespace=case.namespace, key=case.key, value=case.value),
+                timeout=DEADLINE_S,
+                metadata=self._metadata,
             )
             await self.call(case)
         response = await self.call(case)
@@ -121,7 +124,8 @@ class Side:
         return answer
 
 
-async def _compare(case: Case, bare: Side, measured: Side, *, rounds: int, calls: int) -> Row:
+async def compare(case: Case, bare: Side, measured: Side, *, rounds: int, calls: int) -> Row:
+    """A row: `measured` beside `bare`, in blocks of so many calls."""
     sides = (bare, measured)
     for side in sides:
         await side.block(case, calls)
@@ -154,7 +158,7 @@ async def _measure(target: str, progress: Callable[[str], None], *, rounds: int,
         bare = Side(floor_target)
         for case in CASES:
             progress(case.title)
-            rows.append(await _compare(case, bare, measured, rounds=rounds, calls=calls))
+            rows.append(await compare(case, bare, measured, rounds=rounds, calls=calls))
         await bare.channel.close()
     await measured.channel.close()
     return rows

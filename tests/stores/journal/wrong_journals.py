@@ -85,8 +85,8 @@ def deletes_what_is_dead_wherever_it_is(patch: Patch) -> None:
 def counts_sequences_from_what_is_live(patch: Patch) -> None:
     real = recovery.recover
 
-    def recover(directory: Path) -> recovery.Recovered:
-        found = real(directory)
+    def recover(*asked: Any) -> recovery.Recovered:
+        found = real(*asked)
         return dataclasses.replace(found, next_sequence=max(found.live, default=0) + 1)
 
     patch.setattr(recovery, "recover", recover)
