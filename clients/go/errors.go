@@ -34,7 +34,9 @@ var (
 	ErrCapabilityMissing = errors.New("capability missing")
 	// ErrDataLoss: stored bytes do not verify; stop and look.
 	ErrDataLoss = errors.New("data loss")
-	// ErrPermissionDenied: other credentials are needed.
+	// ErrUnauthenticated: nobody is known to be calling; give a token or a certificate that holds.
+	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrPermissionDenied: this identity may not do that.
 	ErrPermissionDenied = errors.New("permission denied")
 	// ErrWriteOutcomeUnknown: the write may or may not have landed. The same request with Error.RequestID tells, for 24 h.
 	ErrWriteOutcomeUnknown = errors.New("write outcome unknown")
@@ -139,7 +141,7 @@ var kinds = map[codes.Code]error{
 	codes.Unimplemented:      ErrCapabilityMissing,
 	codes.Unavailable:        ErrUnavailable,
 	codes.DataLoss:           ErrDataLoss,
-	codes.Unauthenticated:    ErrPermissionDenied,
+	codes.Unauthenticated:    ErrUnauthenticated,
 }
 
 // kindOf is what a status means for the caller: by reason where the reason says more than the code.

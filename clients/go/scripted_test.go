@@ -184,7 +184,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{refuses(codes.ResourceExhausted, "QUOTA_EXCEEDED", wait), ErrLimitExceeded, "QUOTA_EXCEEDED: said so"},
 		{refuses(codes.Unimplemented, "CAPABILITY_MISSING"), ErrCapabilityMissing, "CAPABILITY_MISSING: said so"},
 		{refuses(codes.DataLoss, "ENTRY_CORRUPT"), ErrDataLoss, "ENTRY_CORRUPT: said so"},
-		{refuses(codes.Unauthenticated, "TOKEN_INVALID"), ErrPermissionDenied, "TOKEN_INVALID: said so"},
+		{refuses(codes.Unauthenticated, "TOKEN_INVALID"), ErrUnauthenticated, "TOKEN_INVALID: said so"},
 		{refuses(codes.PermissionDenied, "METHOD_DENIED"), ErrPermissionDenied, "METHOD_DENIED: said so"},
 		{refuses(codes.Internal, "INTERNAL"), ErrInternal, "INTERNAL: said so"},
 	} {

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from sidecar.cli.daemon_status import DaemonStatus, read
-from statesidecar import RetryPolicy, StateClient
+from statesidecar import RetryPolicy, StateClient, Tls
 from statesidecar._effects import Plan
 from statesidecar._states import States
 from statesidecar.v1 import admin_service_pb2 as pb
@@ -45,6 +46,18 @@ class Migrated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resealed:
+    """How far sealing anew is; see the proto. `failures`: some of the keys, and why."""
+
+    state: str
+    scanned: int
+    resealed: int
+    failed: int
+    remaining: int
+    failures: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadWrite:
     """A buffered write that the authority could not take; see the proto."""
 
@@ -64,9 +77,17 @@ class DeadWrite:
 class AdminClient(StateClient):
     """Raises what every call of the client may raise."""
 
-    def __init__(self, target: str | None, *, timeout_s: float, retry: RetryPolicy) -> None:
-        super().__init__(target, timeout_s=timeout_s, retry=retry)
-        self._calls = self._plans = _Plans(timeout_s, retry)
+    def __init__(
+        self,
+        target: str | None,
+        *,
+        timeout_s: float,
+        retry: RetryPolicy,
+        token_file: Path | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        super().__init__(target, timeout_s=timeout_s, retry=retry, token_file=token_file, tls=tls)
+        self._calls = self._plans = _Plans(timeout_s, retry, token=self._token)
 
     def daemon_status(self) -> DaemonStatus:
         """Mode, tiers, requests, queues, journal, sizes."""
@@ -91,6 +112,18 @@ class AdminClient(StateClient):
                 migrated=reply.migrated_count,
                 failed=reply.failed_count,
                 total=reply.total_count,
+                remaining=reply.remaining_count,
+                failures={failure.key: failure.message for failure in reply.failures},
+            )
+
+    def reseal(self, namespace: str, *, dry_run: bool, timeout_s: float) -> Iterator[Resealed]:
+        """Seal a namespace's values with the key of now; empty: the daemons' own rows: how far it is, again and again."""
+        for reply in self._told("Reseal", pb.ResealRequest(namespace=namespace, dry_run=dry_run), timeout_s):
+            yield Resealed(
+                state=_state(reply.state),
+                scanned=reply.scanned_count,
+                resealed=reply.resealed_count,
+                failed=reply.failed_count,
                 remaining=reply.remaining_count,
                 failures={failure.key: failure.message for failure in reply.failures},
             )

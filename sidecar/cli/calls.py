@@ -16,10 +16,14 @@ from sidecar.cli import interrupts, output
 
 if TYPE_CHECKING:
     from sidecar.cli.admin_client import AdminClient
+    from sidecar.cli.options import Target
     from statesidecar import Durability, ServingMode, StateSidecarError
 
 # A daemon that restarts is waited for; one that isn't there is told within half a second.
 _ATTEMPTS_MAX = 3
+# What gRPC says of a connection that TLS, or its lack, has ended.
+_HANDSHAKES = ("handshake", "Verification", "Socket closed")
+_KNOWN_BY = "Say who calls: with --token-file, or with --tls-certificate and --tls-key."
 
 
 class Exit(IntEnum):
@@ -32,11 +36,12 @@ class Exit(IntEnum):
     INVALID = 4
     UNAVAILABLE = 5
     UNKNOWN = 6
+    DENIED = 7
     INTERNAL = 70
 
 
 @contextmanager
-def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
+def client_for(target: Target, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
     """A client whose errors end the process, with the reason on stderr; as does a signal."""
     try:
         with interrupts.ending(), _failing(target, timeout_s, as_json=as_json) as client:
@@ -46,18 +51,24 @@ def client_for(target: str | None, timeout_s: float, *, as_json: bool) -> Iterat
 
 
 @contextmanager
-def _failing(target: str | None, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
+def _failing(target: Target, timeout_s: float, *, as_json: bool) -> Iterator[AdminClient]:
     from sidecar.cli.admin_client import AdminClient  # noqa: PLC0415  # not for serve
-    from statesidecar import RetryPolicy, StateSidecarError  # noqa: PLC0415  # not for serve
+    from statesidecar import RetryPolicy, StateSidecarError, Tls  # noqa: PLC0415  # not for serve
 
-    with AdminClient(target, timeout_s=timeout_s, retry=RetryPolicy(attempts_max=_ATTEMPTS_MAX)) as client:
-        try:
+    retry = RetryPolicy(attempts_max=_ATTEMPTS_MAX)
+    tls = Tls(**target.tls) if target.tls else None
+    address = ""
+    try:
+        with AdminClient(
+            target.address, timeout_s=timeout_s, retry=retry, token_file=target.token_file, tls=tls
+        ) as client:
+            address = client.target
             yield client
-        except StateSidecarError as error:
-            fail(error, client.target, as_json=as_json)
-        except Exception:  # noqa: BLE001  # a bug of this program: told as one, not as the exit code of a miss
-            click.echo(traceback.format_exc(), err=True)
-            sys.exit(Exit.INTERNAL)
+    except StateSidecarError as error:
+        fail(error, address, as_json=as_json)
+    except Exception:  # noqa: BLE001  # a bug of this program: told as one, not as the exit code of a miss
+        click.echo(traceback.format_exc(), err=True)
+        sys.exit(Exit.INTERNAL)
 
 
 def fail(error: StateSidecarError, target: str, *, as_json: bool) -> NoReturn:
@@ -80,15 +91,10 @@ def explain(error: StateSidecarError, target: str) -> tuple[Exit, str, str]:
     import statesidecar as client  # noqa: PLC0415  # not for serve
 
     match error:
+        case client.Unauthenticated() | client.PermissionDenied():
+            return Exit.DENIED, error.message, _KNOWN_BY if isinstance(error, client.Unauthenticated) else ""
         case client.Unavailable(reason="") | client.DeadlineExceeded(reason=""):
-            if "failed to connect" in error.message or "DNS" in error.message:
-                advice = "Start one with `state-sidecar serve`, or name it with --target."
-                return Exit.UNAVAILABLE, f"no daemon at {target}", advice
-            return (
-                Exit.UNAVAILABLE,
-                f"no answer from {target}: {error.message}",
-                "Try again, or with a longer --timeout.",
-            )
+            return Exit.UNAVAILABLE, *_unreached(error.message, target)
         case client.Unavailable() | client.LimitExceeded() | client.DeadlineExceeded():
             wait_s = getattr(error, "retry_after_s", None)
             return Exit.UNAVAILABLE, error.message, f"Nothing was written. Try again{_after(wait_s)}."
@@ -107,6 +113,16 @@ def explain(error: StateSidecarError, target: str) -> tuple[Exit, str, str]:
             return Exit.INTERNAL, error.message, "This is a bug of the daemon: its log has the details."
         case _:
             return Exit.INVALID, error.message, ""
+
+
+def _unreached(message: str, target: str) -> tuple[str, str]:
+    """What to say of a daemon that did not answer, and what to do: by gRPC's own text, which is all there is."""
+    if any(text in message for text in _HANDSHAKES):
+        advice = "If it serves with TLS, give --tls-ca; and --tls-certificate with --tls-key where it asks for one."
+        return f"{target} ended the connection, or could not be believed: {message}", advice
+    if "failed to connect" in message or "DNS" in message:
+        return f"no daemon at {target}", "Start one with `state-sidecar serve`, or name it with --target."
+    return f"no answer from {target}: {message}", "Try again, or with a longer --timeout."
 
 
 def exit_code_of(mode: ServingMode, durability: Durability | None = None) -> Exit:

@@ -51,7 +51,7 @@ def checkpoint(
     metadata: tuple[tuple[str, str], ...],
     parent_id: str,
     request_id: str | None,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -94,7 +94,7 @@ def restore(
     prefix: str | None,
     expected_version: int | None,
     request_id: str | None,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -133,7 +133,7 @@ def checkpoints() -> None:
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="Checkpoints at most; 0: all.")
 @options.connection
 def list_checkpoints(
-    *, namespace: str, key: str, prefix: str, limit: int, target: str | None, timeout_s: float, as_json: bool
+    *, namespace: str, key: str, prefix: str, limit: int, target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """List checkpoints, newest first: a table on a terminal, tab-separated fields into a pipe."""
     if key and prefix:
@@ -160,7 +160,7 @@ def list_checkpoints(
 @click.argument("key", required=False, type=options.Name())
 @options.connection
 def show(
-    *, namespace: str, checkpoint_id: str, key: str | None, target: str | None, timeout_s: float, as_json: bool
+    *, namespace: str, checkpoint_id: str, key: str | None, target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """Show what is in a checkpoint; with a KEY, print that key's value as it was. --json has the values.
 
@@ -189,7 +189,7 @@ def show(
 @click.argument("checkpoint_ids", metavar="ID...", type=options.Name(), nargs=-1, required=True)
 @options.connection
 def delete_checkpoints(
-    *, namespace: str, checkpoint_ids: tuple[str, ...], target: str | None, timeout_s: float, as_json: bool
+    *, namespace: str, checkpoint_ids: tuple[str, ...], target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """Delete checkpoints for ever; exit 1 if some of the IDs are not there."""
     from statesidecar import NotFound  # noqa: PLC0415  # not for serve

@@ -43,7 +43,7 @@ def dead_writes() -> None:
 @_namespace
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="Dead writes at most; 0: all.")
 @options.connection
-def list_dead_writes(*, namespace: str, limit: int, target: str | None, timeout_s: float, as_json: bool) -> None:
+def list_dead_writes(*, namespace: str, limit: int, target: options.Target, timeout_s: float, as_json: bool) -> None:
     """List dead writes, oldest first: a table on a terminal, tab-separated fields into a pipe. --json has the values."""
     with client_for(target, timeout_s, as_json=as_json) as client:
         page_size = limit + 1 if 0 < limit < 1000 else 0
@@ -88,7 +88,7 @@ def redrive(
     everything: bool,
     namespace: str,
     overwrite: bool,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -106,7 +106,7 @@ def redrive(
 @_namespace
 @options.connection
 def discard(
-    *, ids: tuple[str, ...], everything: bool, namespace: str, target: str | None, timeout_s: float, as_json: bool
+    *, ids: tuple[str, ...], everything: bool, namespace: str, target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """Forget dead writes for ever; exit 1 if some of the IDs are not there."""
 
@@ -122,7 +122,7 @@ def _settle(
     ids: tuple[str, ...],
     *,
     everything: bool,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:

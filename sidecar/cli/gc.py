@@ -23,7 +23,7 @@ _UNDONE = ("failed", "busy")
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only count what would be cleaned as things are now.")
 @options.connecting("10m")
-def gc(*, dry_run: bool, target: str | None, timeout_s: float, as_json: bool) -> None:
+def gc(*, dry_run: bool, target: options.Target, timeout_s: float, as_json: bool) -> None:
     """Clean now what the daemon's background jobs would clean by and by: a whole pass of each.
 
     Expired entries and what deletions leave, request ids, checkpoints that nobody keeps any more, contents and objects in

@@ -32,7 +32,7 @@ _COLUMNS = (
 )
 @options.connecting("24h")
 def migrate(
-    *, namespace: str, dry_run: bool, to_version: int | None, target: str | None, timeout_s: float, as_json: bool
+    *, namespace: str, dry_run: bool, to_version: int | None, target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """Bring every entry of a namespace to one schema, in place: nobody's version changes, and nothing is locked.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from typing_extensions import override
@@ -98,14 +100,61 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where the daemon is, and the files of who calls. Unset: as the client takes it."""
+
+    address: str | None
+    token_file: Path | None
+    tls: Mapping[str, Any]
+    """`ca`, `certificate` and `key`, those that are given."""
+
+
+def _targeted(command: F) -> F:
+    @wraps(command)
+    def with_target(
+        *,
+        target: str | None,
+        token_file: Path | None,
+        tls_ca: Path | None,
+        tls_certificate: Path | None,
+        tls_key: Path | None,
+        **options: Any,
+    ) -> Any:
+        if (tls_certificate is None) != (tls_key is None):
+            raise click.UsageError("--tls-certificate and --tls-key: give both, or none")
+        given = {"ca": tls_ca, "certificate": tls_certificate, "key": tls_key}
+        tls = {name: path for name, path in given.items() if path is not None}
+        return command(target=Target(address=target, token_file=token_file, tls=tls), **options)
+
+    return cast("F", with_target)
+
+
+def _file(name: str, text: str) -> Callable[[F], F]:
+    variable = f"STATE_SIDECAR_{name[2:].replace('-', '_').upper()}"
+    help = f"{text} Default: ${variable}."
+    return click.option(name, type=click.Path(path_type=Path), envvar=variable, metavar="FILE", help=help)
+
+
+reaching: Callable[[F], F] = _all(
+    click.option(
+        "--target",
+        metavar="ADDRESS",
+        help="host:port or unix:///path. Default: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.",
+    ),
+    _file("--token-file", "Has the bearer token to call with."),
+    _file("--tls-ca", "The authority of the daemon's certificate."),
+    _file("--tls-certificate", "The certificate to show, with its key."),
+    _file("--tls-key", "Its key."),
+    _targeted,
+)
+"""Where the daemon is, and who calls: a command's `target`."""
+
+
 def connecting(timeout: str = "5s") -> Callable[[F], F]:
-    """Where the daemon is, how long its answer may take, and how it is printed."""
+    """Where the daemon is, who calls, how long its answer may take, and how it is printed."""
     return _all(
-        click.option(
-            "--target",
-            metavar="ADDRESS",
-            help="host:port or unix:///path. Default: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.",
-        ),
+        reaching,
         click.option(
             "--timeout",
             "timeout_s",

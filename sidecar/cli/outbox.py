@@ -39,7 +39,13 @@ def outbox() -> None:
 @click.option("--max", "count", type=click.IntRange(1), help="End after so many. Default: never.")
 @options.connection
 def consume(
-    *, namespace: str, topics: tuple[str, ...], count: int | None, target: str | None, timeout_s: float, as_json: bool
+    *,
+    namespace: str,
+    topics: tuple[str, ...],
+    count: int | None,
+    target: options.Target,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Print messages as they come, a line each, until Ctrl-C; each is acknowledged when it is printed.
 
@@ -85,7 +91,7 @@ def _show(message: ReceivedMessage, *, as_json: bool) -> bool:
 @options.namespace
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="Dead letters at most; 0: all.")
 @options.connection
-def dead(*, namespace: str, limit: int, target: str | None, timeout_s: float, as_json: bool) -> None:
+def dead(*, namespace: str, limit: int, target: options.Target, timeout_s: float, as_json: bool) -> None:
     """List messages that were given up on, oldest first: a table on a terminal, tab-separated fields into a pipe."""
     with client_for(target, timeout_s, as_json=as_json) as client:
         found = client.outbox.dead_letters(namespace, page_size=limit + 1 if 0 < limit < 1000 else 0)
@@ -120,7 +126,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 @click.option("--all", "everything", is_flag=True, help="All of the namespace.")
 @options.connection
 def redrive(
-    *, namespace: str, ids: tuple[str, ...], everything: bool, target: str | None, timeout_s: float, as_json: bool
+    *, namespace: str, ids: tuple[str, ...], everything: bool, target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """Put dead letters back into the queue; exit 1 if some of the IDs are not there."""
     if bool(ids) == everything:

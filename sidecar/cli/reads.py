@@ -29,7 +29,7 @@ def get(
     strong: bool,
     min_version: int | None,
     verbose: bool,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -66,7 +66,7 @@ def list_entries(
     prefix: str,
     limit: int,
     keys_only: bool,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:

@@ -17,7 +17,7 @@ _WIDTH_MIN = 100
 
 @click.command()
 @options.connection
-def status(*, target: str | None, timeout_s: float, as_json: bool) -> None:
+def status(*, target: options.Target, timeout_s: float, as_json: bool) -> None:
     """Show the daemon on one screen: mode, tiers, requests, what is kept, and what waits.
 
     Where it is not NORMAL, says which tier is to blame, since when, and why. --json has everything.

@@ -42,15 +42,11 @@ _QUITS = frozenset(b"qQ")
     "--interval", "interval_s", type=options.Duration(), default="1s", show_default="1s", help="Between looks."
 )
 @click.option("--once", is_flag=True, help="Look twice, print one screen, and end; needs no terminal.")
-@click.option(
-    "--target",
-    metavar="ADDRESS",
-    help="host:port or unix:///path. Default: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.",
-)
+@options.reaching
 @click.option(
     "--timeout", "timeout_s", type=options.Duration(), default="2s", show_default="2s", help="Until no answer is one."
 )
-def top(*, interval_s: float, once: bool, target: str | None, timeout_s: float) -> None:
+def top(*, interval_s: float, once: bool, target: options.Target, timeout_s: float) -> None:
     """Watch the daemon live: rates, p99, hit ratios, conflicts, sizes, and what happens. q quits.
 
     A daemon that goes away is waited for. Asks the daemon only, which answers from memory: costs it about a millisecond.

@@ -26,11 +26,7 @@ _START_S = 5.0
 @click.option("--values", "include_value", is_flag=True, help="Values, too.")
 @click.option("--snapshot", is_flag=True, help="Begin with what is there.")
 @click.option("--resume", "resume_token", default="", metavar="TOKEN", help="Go on where another watch ended.")
-@click.option(
-    "--target",
-    metavar="ADDRESS",
-    help="host:port or unix:///path. Default: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.",
-)
+@options.reaching
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line; an error is one on stderr.")
 def watch(
     *,
@@ -41,7 +37,7 @@ def watch(
     include_value: bool,
     snapshot: bool,
     resume_token: str,
-    target: str | None,
+    target: options.Target,
     as_json: bool,
 ) -> None:
     """Print changes as they are committed, by whichever daemon: kind, key and version, tab-separated.

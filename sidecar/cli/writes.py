@@ -32,7 +32,7 @@ def set_value(
     ttl_s: float | None,
     request_id: str | None,
     messages: tuple[tuple[str, str], ...],
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -77,7 +77,7 @@ def cas(
     request_id: str | None,
     messages: tuple[tuple[str, str], ...],
     expected_version: int,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -122,7 +122,7 @@ def delete(
     expected_version: int | None,
     request_id: str | None,
     messages: tuple[tuple[str, str], ...],
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -151,7 +151,7 @@ def delete(
 @click.option("--ttl", "ttl_s", type=options.Duration(), help="From now. Default: the ttl it was last given.")
 @options.connection
 def touch(
-    *, namespace: str, key: str, ttl_s: float | None, target: str | None, timeout_s: float, as_json: bool
+    *, namespace: str, key: str, ttl_s: float | None, target: options.Target, timeout_s: float, as_json: bool
 ) -> None:
     """Move a key's expiry without changing its version; exit 1 if there is none."""
     with client_for(target, timeout_s, as_json=as_json) as client:
@@ -189,7 +189,7 @@ def update(
     *,
     namespace: str,
     key: str,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
     **given: Any,

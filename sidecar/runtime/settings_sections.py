@@ -255,4 +255,6 @@ class TierSettings(Section):
             _check_url(scheme, url, TARGETS, LIBRARIES)
         elif bool(rest) != (scheme in {"sqlite", "file"}):
             raise ValueError(f"{scheme}:// takes no more than that" if rest else f"{scheme}:// needs a path after it")
+        elif rest:
+            parsing.url_path(url)
         return url

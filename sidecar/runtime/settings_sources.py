@@ -21,7 +21,7 @@ from typing_extensions import override
 PREFIX = "STATE_SIDECAR_"
 FILE_BYTES_MAX = 4 * 1024 * 1024
 # Not settings: the file's name, and what the command line's client reads.
-_NOT_SETTINGS = frozenset({"config", "target"})
+_NOT_SETTINGS = frozenset({"config", "target", "token_file", "tls_ca", "tls_certificate", "tls_key"})
 # Kubernetes puts these into every pod for a Service called state-sidecar, or state-sidecar-something.
 _SERVICE_LINK = re.compile(r"(.*_)?(service_host|service_port(_.+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?)")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.cli.export import command, formats
+from sidecar.cli.status import status
 from statesidecar.testing import sidecar
 from tests.cli.conftest import EMBEDDED, runner
 
@@ -34,7 +35,7 @@ def test_what_is_shown_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_option_and_column_is_named() -> None:
     options = {name for parameter in command.export.params for name in parameter.opts if name.startswith("--")}
-    of_all = {"--target", "--timeout", "--json"}
+    of_all = {name for parameter in status.params for name in parameter.opts}
     columns = {name for schema in formats.SCHEMAS.values() for name in schema.names}
 
     assert {name for name in options - of_all if f"`{name}`" not in DOCUMENT} == set()

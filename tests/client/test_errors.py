@@ -36,7 +36,9 @@ CONTRACT = [
     (Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", errors.LimitExceeded),
     (Code.UNIMPLEMENTED, "CAPABILITY_MISSING", errors.CapabilityMissing),
     (Code.DATA_LOSS, "ENTRY_CORRUPT", errors.DataLoss),
-    (Code.UNAUTHENTICATED, "", errors.PermissionDenied),
+    (Code.UNAUTHENTICATED, "TOKEN_INVALID", errors.Unauthenticated),
+    (Code.UNAUTHENTICATED, "", errors.Unauthenticated),
+    (Code.PERMISSION_DENIED, "METHOD_DENIED", errors.PermissionDenied),
     (Code.PERMISSION_DENIED, "", errors.PermissionDenied),
     (Code.INTERNAL, "INTERNAL", errors.InternalError),
 ]

@@ -45,7 +45,8 @@ class Watched:
     def __init__(self, target: str, *, blocking: bool, **asked: Any) -> None:
         whole: dict[str, Any] = {"namespace": "shop", "all_keys": not ({"key", "prefix"} & set(asked))} | asked
         self._runner = asyncio.Runner()
-        self._client: Any = (StateClient if blocking else AsyncStateClient)(target, retry=QUICK)
+        caller = {name: whole.pop(name) for name in ("token", "token_file", "tls") if name in whole}
+        self._client: Any = (StateClient if blocking else AsyncStateClient)(target, retry=QUICK, **caller)
         self._blocking = blocking
         self.watch: Any = self._client.watch(whole.pop("namespace"), **whole)
 

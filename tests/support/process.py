@@ -85,6 +85,7 @@ class DaemonProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",  # gRPC repeats what a peer said
             cwd=Path(__file__).parents[2],
             env=inherited | dict(environ or {}),
         )

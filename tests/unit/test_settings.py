@@ -281,6 +281,8 @@ def test_what_kubernetes_injects_for_a_service_is_silent_and_a_typing_error_is_n
             "STATE_SIDECAR_PORT_7420_TCP_PROTO",
             "STATE_SIDECAR_HTTP_SERVICE_HOST",
             "STATE_SIDECAR_TARGET",
+            "STATE_SIDECAR_TOKEN_FILE",
+            "STATE_SIDECAR_TLS_CA",
             "STATE_SIDECARS",
         ],
         "tcp://10.0.0.1:7420",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from statesidecar._async_client import AsyncStateClient
     from statesidecar._client import StateClient
     from statesidecar._consumers import AsyncConsumer, Consumer
+    from statesidecar._credentials import Tls
     from statesidecar._retry import RetryPolicy
     from statesidecar._states import Session
     from statesidecar._watches import AsyncWatch, Watch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         NotFound,
         PermissionDenied,
         StateSidecarError,
+        Unauthenticated,
         Unavailable,
         VersionConflict,
         WatchExpired,
@@ -111,8 +113,10 @@ __all__ = [
     "Tier",
     "TierState",
     "TierStatus",
+    "Tls",
     "TouchResult",
     "TransactResult",
+    "Unauthenticated",
     "Unavailable",
     "UpdateResult",
     "VersionConflict",
@@ -131,6 +135,7 @@ _NAMES = {
         "AsyncConsumer",
         "Consumer",
     ),
+    "_credentials": ("Tls",),
     "_retry": ("RetryPolicy",),
     "_states": ("Session",),
     "_watches": (
@@ -153,6 +158,7 @@ _NAMES = {
         "NotFound",
         "PermissionDenied",
         "StateSidecarError",
+        "Unauthenticated",
         "Unavailable",
         "VersionConflict",
         "WatchExpired",

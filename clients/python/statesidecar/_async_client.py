@@ -13,7 +13,8 @@ import grpc
 import grpc.aio
 
 from statesidecar import _requests
-from statesidecar._channel import OPTIONS, Connection, resolve_target
+from statesidecar._channel import Connection, connect, resolve_target
+from statesidecar._credentials import FilePath, Tls, credentials_for
 from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
 from statesidecar._outboxes import AsyncOutbox
 from statesidecar._retry import RetryPolicy
@@ -56,13 +57,27 @@ class AsyncStateClient:
     function given to `update` or as `on_conflict` may be async. A cancelled write may or may not have landed.
     """
 
-    def __init__(self, target: str | None = None, *, timeout_s: float = 5.0, retry: RetryPolicy = _RETRY) -> None:
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        timeout_s: float = 5.0,
+        retry: RetryPolicy = _RETRY,
+        token: str | Callable[[], str] | None = None,
+        token_file: FilePath | None = None,
+        tls: Tls | None = None,
+    ) -> None:
         """`target`: host:port or unix:///path; None: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.
 
-        `timeout_s` is the time of a call with all its retries.
+        `timeout_s` is the time of a call with all its retries. `token`: a bearer token, or a function that tells the one
+        of now, which is asked before each attempt and must not block; or the `token_file` that has it, read again when it changes. `tls`: for TCP.
+        None: $STATE_SIDECAR_TOKEN_FILE, $STATE_SIDECAR_TLS_CA, _CERTIFICATE and _KEY. Raises InvalidRequest
+        (TOKEN_IN_PLAIN_TEXT) for a token to another machine without TLS.
         """
         self.target = resolve_target(target)
-        self._calls = States(timeout_s, retry)
+        self._credentials = credentials_for(self.target, token, token_file, tls)
+        self._token = self._credentials.token
+        self._calls = States(timeout_s, retry, token=self._token)
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -246,6 +261,8 @@ class AsyncStateClient:
 
     async def _give_back(self, connection: Connection) -> None:
         connection.in_flight -= 1
+        if connection is self._connection and connection.outdated:
+            self._connection = None
         if connection is not self._connection and connection.in_flight == 0:
             await connection.channel.close()
 
@@ -257,8 +274,10 @@ class AsyncStateClient:
             self._loop = loop
         if self._loop is not loop:
             raise InvalidRequest("EVENT_LOOP_CHANGED", "the client belongs to another event loop; make one for this")
+        if self._token is not None:
+            self._token.look()
         if self._connection is None:
-            self._connection = Connection(grpc.aio.insecure_channel(self.target, options=OPTIONS))
+            self._connection = connect(grpc.aio, self.target, self._credentials)
         self._connection.in_flight += 1
         return self._connection
 

@@ -2,8 +2,8 @@
 
 `StateClient` and `AsyncStateClient` have these as methods, with these signatures and docstrings. Common to all:
 `timeout_s` is the time for the call with all its retries, None for the client's own; any call may raise `InvalidRequest`,
-`Unavailable`, `LimitExceeded`, `PermissionDenied`, `DataLoss`, `DeadlineExceeded` and `InternalError`, and any write
-`WriteOutcomeUnknown`. Writes get a `request_id` of their own, the same in all retries, unless one is given; an empty one
+`Unavailable`, `LimitExceeded`, `Unauthenticated`, `PermissionDenied`, `DataLoss`, `DeadlineExceeded` and `InternalError`,
+and any write `WriteOutcomeUnknown`. Writes get a `request_id` of their own, the same in all retries, unless one is given; an empty one
 makes a write that is not repeated once it may have landed. `outbox` are messages that go out if, and only if, the write
 took effect: committed with it, delivered at least once, in version order per key.
 """

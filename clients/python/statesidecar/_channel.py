@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import grpc
 
+from statesidecar._credentials import Credentials, Stamp
 from statesidecar.errors import StateSidecarError
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
 from statesidecar.v1.outbox_service_pb2_grpc import OutboxServiceStub
@@ -41,13 +42,22 @@ class Connection:
     blame. The old one is closed when its last call has ended.
     """
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, credentials: Credentials, stamp: Stamp = ()) -> None:
         self.channel = channel
         state, outbox, admin = StateServiceStub(channel), OutboxServiceStub(channel), AdminServiceStub(channel)
         #: Every RPC by name.
         self.rpcs: dict[str, Any] = {**vars(state), **vars(outbox), **vars(admin)}
+        if (token := credentials.token) is not None:
+            self.rpcs = {name: token.carried_by(rpc) for name, rpc in self.rpcs.items()}
+        self._tls = credentials.tls
+        self._stamp = stamp
         self.answers = 0
         self.in_flight = 0
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the next connection had other TLS files: those of this one may no longer be good for a handshake."""
+        return self._tls is not None and (now := self._tls.stamp()) != self._stamp and now != ()
 
     def failed(self, error: StateSidecarError, answers_before: int) -> bool:
         """Notes how a call ended that began after `answers_before` answers; whether the connection is to be given up."""
@@ -55,3 +65,12 @@ class Connection:
             return self.answers == answers_before
         self.answers += 1
         return False
+
+
+def connect(library: Any, target: str, credentials: Credentials) -> Connection:
+    """A connection of `library`: grpc or grpc.aio. Raises InvalidRequest where TLS's files can't be used."""
+    if (tls := credentials.tls) is None:
+        return Connection(library.insecure_channel(target, options=OPTIONS), credentials)
+    stamp = tls.stamp()
+    named = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+    return Connection(library.secure_channel(target, tls.read(), options=[*OPTIONS, *named]), credentials, stamp)

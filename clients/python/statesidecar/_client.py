@@ -12,7 +12,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
 import grpc
 
 from statesidecar import _requests
-from statesidecar._channel import OPTIONS, Connection, resolve_target
+from statesidecar._channel import Connection, connect, resolve_target
+from statesidecar._credentials import FilePath, Tls, credentials_for
 from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
 from statesidecar._outboxes import Outbox
 from statesidecar._retry import RetryPolicy
@@ -53,13 +54,27 @@ class StateClient:
     `statesidecar._calls`, which it shares with the asyncio client.
     """
 
-    def __init__(self, target: str | None = None, *, timeout_s: float = 5.0, retry: RetryPolicy = _RETRY) -> None:
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        timeout_s: float = 5.0,
+        retry: RetryPolicy = _RETRY,
+        token: str | Callable[[], str] | None = None,
+        token_file: FilePath | None = None,
+        tls: Tls | None = None,
+    ) -> None:
         """`target`: host:port or unix:///path; None: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.
 
-        `timeout_s` is the time of a call with all its retries.
+        `timeout_s` is the time of a call with all its retries. `token`: a bearer token, or a function that tells the one
+        of now, which is asked before each attempt; or the `token_file` that has it, read again when it changes. `tls`: for TCP.
+        None: $STATE_SIDECAR_TOKEN_FILE, $STATE_SIDECAR_TLS_CA, _CERTIFICATE and _KEY. Raises InvalidRequest
+        (TOKEN_IN_PLAIN_TEXT) for a token to another machine without TLS.
         """
         self.target = resolve_target(target)
-        self._calls = States(timeout_s, retry)
+        self._credentials = credentials_for(self.target, token, token_file, tls)
+        self._token = self._credentials.token
+        self._calls = States(timeout_s, retry, token=self._token)
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
@@ -229,11 +244,13 @@ class StateClient:
             self._give_back(connection)
 
     def _borrow(self) -> Connection:
+        if self._token is not None:
+            self._token.look()  # Before anything is held: it may raise, or take its time
         with self._lock:
             if self._closed:
                 raise InvalidRequest("CLIENT_CLOSED", "the client is closed")
             if self._connection is None:
-                self._connection = Connection(grpc.insecure_channel(self.target, options=OPTIONS))
+                self._connection = connect(grpc, self.target, self._credentials)
             self._connection.in_flight += 1
             return self._connection
 
@@ -252,6 +269,8 @@ class StateClient:
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
             connection.in_flight -= 1
+            if connection is self._connection and connection.outdated:
+                self._connection = None
             unused = connection is not self._connection and connection.in_flight == 0
         if unused:
             connection.channel.close()

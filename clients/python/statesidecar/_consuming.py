@@ -11,6 +11,7 @@ from random import SystemRandom
 from typing import Any, Final
 
 from statesidecar import _replies
+from statesidecar._credentials import Renewal, Token
 from statesidecar._retry import RetryPolicy, backoff_s, repeatable
 from statesidecar.errors import StateSidecarError, Unavailable
 from statesidecar.outbox import ReceivedMessage, Refusal
@@ -54,11 +55,13 @@ class Consuming:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _RANDOM.random,
+        token: Token | None = None,
     ) -> None:
         self._asked = asked
         self._policy = policy
         self._clock = clock
         self._random = random
+        self._renewal = None if token is None else Renewal(token)
         self._lock = threading.Lock()
         self._wake: Callable[[], None] = _nobody
         self._stream = 0
@@ -74,6 +77,8 @@ class Consuming:
     def begin(self, wake: Callable[[], None]) -> int:
         """A new stream's number. `wake` is called when there is something to send."""
         with self._lock:
+            if self._renewal is not None:
+                self._renewal.begins()
             self._stream += 1
             self._wake = wake
             self._ready.clear()
@@ -118,6 +123,8 @@ class Consuming:
 
     def broken(self, error: StateSidecarError) -> float:
         """Seconds to wait before the next stream. Raises the error if another could do no better."""
+        if self._renewal is not None and self._renewal.helps(error):
+            return 0.0
         if not (isinstance(error, Unavailable) or repeatable(error, idempotent=True)):
             raise error
         now_s = self._clock()
@@ -134,6 +141,8 @@ class Consuming:
 
     def _healthy(self) -> None:
         self._failures, self._away_since_s = 0, None
+        if self._renewal is not None:
+            self._renewal.answered()
 
     def _known(self, name: str) -> bool:
         if not self._asked.remember:

@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 
 from statesidecar import _replies
+from statesidecar._credentials import Renewal, Token
 from statesidecar._retry import RetryPolicy, backoff_s, repeatable
 from statesidecar.errors import StateSidecarError, Unavailable, WatchExpired
 from statesidecar.v1 import state_service_pb2 as pb
@@ -22,11 +23,14 @@ SILENCE_S: Final = 30.0
 class Following:
     """One watch over all its streams."""
 
-    def __init__(self, request: pb.WatchRequest, retry: RetryPolicy, random: Callable[[], float]) -> None:
+    def __init__(
+        self, request: pb.WatchRequest, retry: RetryPolicy, random: Callable[[], float], token: Token | None = None
+    ) -> None:
         self.resume_token = request.resume_token
         self._request = request
         self._retry = retry
         self._random = random
+        self._renewal = None if token is None else Renewal(token)
         self._answered = False
         self._failures = 0
         self._shown_some = False
@@ -39,6 +43,8 @@ class Following:
 
     def request(self) -> pb.WatchRequest:
         """What the next stream asks for."""
+        if self._renewal is not None:
+            self._renewal.begins()
         request = pb.WatchRequest()
         request.CopyFrom(self._request)
         request.resume_token = self.resume_token
@@ -52,6 +58,8 @@ class Following:
     def take(self, response: pb.WatchResponse) -> None:
         """A response has come."""
         self._answered, self._failures = True, 0
+        if self._renewal is not None:
+            self._renewal.answered()
         if response.resume_token:
             self.resume_token = response.resume_token
         if response.HasField("event"):
@@ -70,6 +78,8 @@ class Following:
 
     def failed(self, error: StateSidecarError) -> float:
         """A stream has ended: the pause before the next. Raises the error if there is to be none."""
+        if self._renewal is not None and self._renewal.helps(error):
+            return 0.0
         self._failures += 1
         if isinstance(error, WatchExpired):
             if not self._request.snapshot:

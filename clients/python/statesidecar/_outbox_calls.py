@@ -26,7 +26,7 @@ class OutboxCalls(CheckpointCalls):
             remember=remember,
             reconnect_s=reconnect_s,
         )
-        return Consuming(asked, self._retry, clock=self._clock, random=self.random)
+        return Consuming(asked, self._retry, clock=self._clock, random=self.random, token=self.token)
 
     def dead_letters_page(
         self, namespace: str, page_token: str, *, page_size: int, timeout_s: float | None

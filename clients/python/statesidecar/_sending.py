@@ -8,6 +8,7 @@ from random import SystemRandom
 from typing import Any, Final
 
 from statesidecar import errors
+from statesidecar._credentials import Renewal, Token
 from statesidecar._effects import Attempt, Pause, Plan
 from statesidecar._floors import Floors
 from statesidecar._following import Following
@@ -36,17 +37,19 @@ class Sender:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _RANDOM.random,
+        token: Token | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._retry = retry
         self._budget = RetryBudget(retry)
         self._clock = clock
         self.random = random
+        self.token = token
         self.floors = Floors()
 
     def following(self, request: Any) -> Following:
         """What a watch remembers between its streams."""
-        return Following(request, self._retry, self.random)
+        return Following(request, self._retry, self.random, self.token)
 
     def _floor(self, namespace: str, key: str, consistency: Consistency) -> int:
         return 0 if consistency is Consistency.STRONG else self.floors.get(namespace, key)
@@ -78,8 +81,11 @@ class Sender:
         maybe_landed = False
         attempt = 0
         self._budget.earn()
+        renewal = None if self.token is None else Renewal(self.token)
         while True:
             attempt += 1
+            if renewal is not None:
+                renewal.begins()
             remaining_s = deadline - self._clock()
             splits = bool(request_id) and self._budget.allows()
             try:
@@ -90,6 +96,8 @@ class Sender:
             except StateSidecarError as error:
                 if deletes and maybe_landed and isinstance(error, NotFound):
                     return None
+                if renewal is not None and attempt < self._retry.attempts_max and renewal.helps(error):
+                    continue
                 pause_s = pause_before_retry_s(
                     error,
                     attempt=attempt,

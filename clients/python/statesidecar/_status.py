@@ -41,7 +41,7 @@ ERROR_CLASSES: Final[dict[tuple[grpc.StatusCode, str], type[StateSidecarError]]]
     (grpc.StatusCode.INTERNAL, ""): errors.InternalError,
     (grpc.StatusCode.UNAVAILABLE, ""): errors.Unavailable,
     (grpc.StatusCode.DATA_LOSS, ""): errors.DataLoss,
-    (grpc.StatusCode.UNAUTHENTICATED, ""): errors.PermissionDenied,
+    (grpc.StatusCode.UNAUTHENTICATED, ""): errors.Unauthenticated,
 }
 
 

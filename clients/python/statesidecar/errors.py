@@ -10,7 +10,8 @@
     ├── LimitExceeded            slow down; carries retry_after_s
     ├── CapabilityMissing        this deployment cannot do it
     ├── DataLoss                 stored bytes do not verify: stop and look
-    ├── PermissionDenied         other credentials are needed
+    ├── Unauthenticated          take a new token: the daemon does not know who calls
+    ├── PermissionDenied         an operator has to allow it: the caller is known, and may not do this
     ├── WriteOutcomeUnknown      the write may or may not have landed: repeat it with the same request_id to learn
     ├── DeadlineExceeded         time ran out, and nothing was written
     └── InternalError            a bug of the daemon, or a status that it never sends
@@ -130,8 +131,15 @@ class DataLoss(StateSidecarError):
     """Stored bytes do not verify."""
 
 
+class Unauthenticated(StateSidecarError):
+    """The daemon does not know who calls, and did nothing: TOKEN_MISSING, or TOKEN_INVALID whatever is wrong with it.
+
+    TOKEN_UNUSABLE: found by the client itself, there is no token that could be sent.
+    """
+
+
 class PermissionDenied(StateSidecarError):
-    """The daemon does not know the caller, or does not let it do this."""
+    """The daemon does not let this caller do this, and did nothing: METHOD_DENIED or NAMESPACE_DENIED."""
 
 
 class WriteOutcomeUnknown(StateSidecarError):

@@ -65,7 +65,7 @@ export type Rpcs<S extends DescService> = {
 /**
  * Calls the daemon; every call is retried within its time, as README.md says. One client serves a whole process.
  *
- * Any call may throw InvalidRequest, Unavailable, LimitExceeded, PermissionDenied, DataLoss, DeadlineExceeded and
+ * Any call may throw InvalidRequest, Unavailable, LimitExceeded, Unauthenticated, PermissionDenied, DataLoss, DeadlineExceeded and
  * InternalError, and any write WriteOutcomeUnknown.
  */
 export class StateClient {

@@ -11,7 +11,8 @@
  *     ├── LimitExceeded            slow down; carries retryAfterMs
  *     ├── CapabilityMissing        this deployment cannot do it
  *     ├── DataLoss                 stored bytes do not verify: stop and look
- *     ├── PermissionDenied         other credentials are needed
+ *     ├── Unauthenticated          nobody is known to be calling: give a token or a certificate that holds
+ *     ├── PermissionDenied         this identity may not do that
  *     ├── WriteOutcomeUnknown      the write may or may not have landed: repeat it with the same requestId to learn
  *     ├── DeadlineExceeded         time ran out, and nothing was written
  *     └── InternalError            a bug of the daemon, or a status that it never sends
@@ -115,6 +116,9 @@ export class CapabilityMissing extends StateSidecarError {}
 
 /** Stored bytes do not verify. */
 export class DataLoss extends StateSidecarError {}
+
+/** Nobody is known to be calling: give a token or a certificate that holds. */
+export class Unauthenticated extends StateSidecarError {}
 
 /** The daemon does not know the caller, or does not let it do this. */
 export class PermissionDenied extends StateSidecarError {}

@@ -33,7 +33,7 @@ const ERROR_CLASSES: ReadonlyMap<number, ErrorClass> = new Map<number, ErrorClas
   [Code.INTERNAL, errors.InternalError],
   [Code.UNAVAILABLE, errors.Unavailable],
   [Code.DATA_LOSS, errors.DataLoss],
-  [Code.UNAUTHENTICATED, errors.PermissionDenied],
+  [Code.UNAUTHENTICATED, errors.Unauthenticated],
 ]);
 
 /** The error for how a call ended. */

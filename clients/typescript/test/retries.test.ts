@@ -18,6 +18,7 @@ import {
   LimitExceeded,
   NotFound,
   PermissionDenied,
+  Unauthenticated,
   StateClient,
   StateSidecarError,
   tokenFile,
@@ -121,7 +122,7 @@ test("what can't do better is not repeated", async (t) => {
     [{ code: Code.RESOURCE_EXHAUSTED, reason: "QUOTA_EXCEEDED", retryAfterMs: 1 }, LimitExceeded],
     [{ code: Code.UNIMPLEMENTED, reason: "CAPABILITY_MISSING" }, CapabilityMissing],
     [{ code: Code.DATA_LOSS, reason: "ENTRY_CORRUPT" }, DataLoss],
-    [{ code: Code.UNAUTHENTICATED, reason: "TOKEN_MISSING" }, PermissionDenied],
+    [{ code: Code.UNAUTHENTICATED, reason: "TOKEN_MISSING" }, Unauthenticated],
     [{ code: Code.PERMISSION_DENIED, reason: "NAMESPACE_DENIED" }, PermissionDenied],
     [{ code: Code.INTERNAL, reason: "INTERNAL" }, InternalError],
   ];

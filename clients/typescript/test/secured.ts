@@ -7,7 +7,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { PermissionDenied, tokenFile, Unavailable, type ClientOptions } from "../src/index.js";
+import { tokenFile, Unauthenticated, Unavailable, type ClientOptions } from "../src/index.js";
 import { clientOf } from "./support.js";
 
 const folder = process.env["STATE_SIDECAR_FILES"] ?? "";
@@ -46,7 +46,7 @@ test("a daemon of an unknown authority is not called", async (t) => {
 });
 
 test("who is not known may nothing", async (t) => {
-  const refused = token === undefined ? Unavailable : PermissionDenied;
+  const refused = token === undefined ? Unavailable : Unauthenticated;
 
   await assert.rejects(clientOf(t, { tls: { ca }, timeoutMs: 2000 }).get("shop", "key"), refused);
   if (token !== undefined) {

@@ -65,7 +65,7 @@ def export(
     part_bytes: int,
     buffer_bytes: int,
     restart: bool,
-    target: str | None,
+    target: options.Target,
     timeout_s: float,
     as_json: bool,
 ) -> None:
