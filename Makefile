@@ -15,6 +15,7 @@ MESSAGES ?= 1000000
 KILLS ?= 100
 EVENTS ?= 100000
 OPERATIONS ?= 1000000
+FUZZ_SECONDS ?= 120
 # Processes that share the tests: most of them wait for servers.
 JOBS ?= 4
 
@@ -98,6 +99,10 @@ watch: servers ## changes watched through cuts and kills, their histories checke
 wrong-keys: servers ## operations cut short through proxies whose replies are late: no reply is another key's (OPERATIONS=1000000)
 	$(BIN)/python -m tests.security.wrong_keys --operations $(OPERATIONS)
 
+fuzz: setup ## decoders under a coverage-guided fuzzer, hostile bytes to a daemon's port (FUZZ_SECONDS=120 for each)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz wire --seconds $(FUZZ_SECONDS)
+
 schemas: servers ## a rolling upgrade over three schemas, and a migration that is killed a hundred times
 	$(BIN)/python -m tests.schemas rolling
 	$(BIN)/python -m tests.schemas killed
@@ -108,7 +113,10 @@ bench: servers ## side-by-side benchmarks: a table, and bench/results/*.json
 demo: servers ## real dialogues through a daemon that is killed again and again (TIERS=servers: and its servers)
 	$(BIN)/python -m examples.dialogues --tiers $(TIERS)
 
+image: setup ## the container image without an engine, twice, into dist/, with its figures
+	$(BIN)/python -m tests.image
+
 clean: ## remove what was made here
 	rm -rf $(VENV) .servers clients/typescript/node_modules clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup servers run protos fmt check test sim race chaos outage outbox watch wrong-keys schemas bench demo clean
+.PHONY: help setup servers run protos fmt check test sim race chaos outage outbox watch wrong-keys fuzz schemas bench demo image clean
