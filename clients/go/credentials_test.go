@@ -85,7 +85,7 @@ func TestTLSOfBothSidesAndATokenReachTheServer(t *testing.T) {
 		"empty":   func(context.Context) (string, error) { return "", nil },
 		"missing": TokenFile("/nonexistent/token"),
 	} {
-		if err := get(Options{TLS: mine, Token: none}); !errors.Is(err, ErrPermissionDenied) {
+		if err := get(Options{TLS: mine, Token: none}); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -182,7 +182,7 @@ class Deployment:
                 # Below those that the machine gives out: it is free again after a kill.
                 "listen": f"{HOST}:{free_ports(1)[0]}",
                 "tiers.hot": f"redis://:{CANARY}@{valkey.host}:{valkey.port}/0",
-                "tiers.warm": f"postgresql://{ROLE}:{CANARY}@localhost:{postgres.port}/{DATABASE}",
+                "tiers.warm": f"postgresql://{ROLE}:{CANARY}@localhost:{postgres.port}/{DATABASE}?schema=state_sidecar",
                 "write_timeout_s": "5",
                 "grace_period_s": "5",
             },

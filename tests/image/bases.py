@@ -52,6 +52,7 @@ def buildah(*arguments: str | Path) -> str:
     command = [program, "--root", HOME / "store", "--runroot", HOME / "run", *arguments]
     ended = subprocess.run(
         isolated(["sh", "-c", mounted, "sh", *command]),
+        start_new_session=True,  # what it signals is its own
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(HOME),

@@ -62,6 +62,7 @@ class Process:
 
 
 def _run(log: Path, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.setpgid(0, 0)  # signals to a group are for others
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with log.open("a") as stream:
         os.dup2(stream.fileno(), sys.stderr.fileno())

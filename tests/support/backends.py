@@ -10,6 +10,9 @@ from servers.base import shared
 from servers.postgres import Postgres
 from servers.redis import Valkey
 
+SCHEMA = "state_sidecar"
+"""Where audits look, whatever the app is called."""
+
 
 @contextmanager
 def shared_tiers(*, redis: Valkey | None = None, postgres: Postgres | None = None) -> Iterator[dict[str, str]]:
@@ -18,6 +21,6 @@ def shared_tiers(*, redis: Valkey | None = None, postgres: Postgres | None = Non
     name = f"t{uuid.uuid4().hex[:12]}"
     postgres.create_database(name)
     try:
-        yield {"app": name, "tiers.hot": redis.url, "tiers.warm": postgres.url(name)}
+        yield {"app": name, "tiers.hot": redis.url, "tiers.warm": postgres.url(name, schema=SCHEMA)}
     finally:
         postgres.drop_database(name)
