@@ -130,7 +130,7 @@ def run(directory: Path, tiers: dict[str, str], *, entries: int, kills: int, see
     began_s = time.monotonic()
     _fill(directory / "first", tiers, entries)
     with (
-        psycopg.connect(tiers["tiers.warm"], autocommit=True) as database,
+        psycopg.connect(tiers["tiers.warm"].partition("?")[0], autocommit=True) as database,
         daemon_process(directory / "writing", **tiers, **_settings(2)) as writing,
     ):
         database.execute(OBSERVER)

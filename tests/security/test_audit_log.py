@@ -324,6 +324,7 @@ async def test_a_directory_that_cannot_be_made_stops_the_start(tmp_path: Path) -
 
 async def test_events_go_to_the_daemons_log_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
+    caplog.handler.setLevel(logging.NOTSET)  # what the log lets through is heard
     async with writing(Path("-")) as log:
         log.record(DENIED)
     (told,) = [json.loads(record.message) for record in caplog.records if record.name == "sidecar.audit"]
