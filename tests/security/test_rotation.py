@@ -117,8 +117,9 @@ async def test_a_rotation_under_load_fails_no_read(tmp_path: Path) -> None:
             assert (await reseal(one, "shop", dry_run=True)).resealed_count == 0, "it is known, and does not seal yet"
             (tmp_path / "keys" / "active").write_text("second")
             async with asyncio.timeout(60):
-                while not (await reseal(one, "shop", dry_run=True)).resealed_count:
-                    pass  # until the daemon has looked at its keys
+                for daemon in two:
+                    while not (await reseal(daemon, "shop", dry_run=True)).resealed_count:
+                        pass  # until it has looked at its keys
                 for namespace in ("shop", "plans", ""):
                     while (told := await reseal(two[1], namespace)).remaining_count:
                         assert not told.failed_count, told

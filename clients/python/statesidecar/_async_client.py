@@ -265,6 +265,7 @@ class AsyncStateClient:
             self._connection = None
         if connection is not self._connection and connection.in_flight == 0:
             await connection.channel.close()
+            connection.forget()
 
     def _borrow(self) -> Connection:
         if self._closed:

@@ -59,6 +59,11 @@ class Connection:
         """Whether the next connection had other TLS files: those of this one may no longer be good for a handshake."""
         return self._tls is not None and (now := self._tls.stamp()) != self._stamp and now != ()
 
+    def forget(self) -> None:
+        """Closed: let go of what keeps the channel, whose socket would else wait for the garbage collector."""
+        self.rpcs = {}
+        self.channel = None
+
     def failed(self, error: StateSidecarError, answers_before: int) -> bool:
         """Notes how a call ended that began after `answers_before` answers; whether the connection is to be given up."""
         if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not error.reason:
