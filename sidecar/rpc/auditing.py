@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
-
 from sidecar.core.audit import Audit, AuditEvent, AuditKind, key_hash
 from sidecar.rpc.access.rules import IDENTITY
 from sidecar.rpc.calls import Context
-from sidecar.rpc.measuring import CANCELLED, OK, UNARY, UNKNOWN
+from sidecar.rpc.measuring import CANCELLED, OK, UNARY, outcome_of
 
 NAME_CHARACTERS_MAX = 128
 """Of what a caller made up: as a namespace may have."""
@@ -31,8 +29,7 @@ def audited(kind: AuditKind, method: str, behaviour: UNARY, audit: Audit) -> UNA
             outcome = OK
             return reply
         except Exception:
-            code: Any = context.code()  # typed as a number, and a member of the enum
-            outcome = code.name.lower() if isinstance(code, grpc.StatusCode) else UNKNOWN
+            outcome = outcome_of(context)
             raise
         finally:
             audit.record(

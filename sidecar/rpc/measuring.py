@@ -67,7 +67,7 @@ class Requests:
                     served = getattr(reply, "served_by", 0)
                 return reply
             except Exception as exc:
-                outcome, error = _outcome(context), exc
+                outcome, error = outcome_of(context), exc
                 raise
             finally:
                 at = Series(rpc, self._kind(request), _MODES[mode or self._mode()], outcome)
@@ -117,7 +117,7 @@ def _labels(at: Series, served: int) -> dict[str, str]:
     return told | {"tier": Tier(served).name.lower()} if served else told
 
 
-def _outcome(context: Context) -> str:
+def outcome_of(context: Context) -> str:
     """The status that a behaviour told before it raised, by `rpc.status.abort`."""
     code: Any = context.code()  # typed as a number, and a member of the enum
     return code.name.lower() if isinstance(code, grpc.StatusCode) else UNKNOWN

@@ -12,7 +12,8 @@ import pytest
 
 from sidecar.core.errors import SidecarError
 from tests.mutants.test_mutants import CRASHES
-from tests.mutants.wrong_seals import WRONG, Wrong
+from tests.mutants.wrong_schemas import Wrong
+from tests.mutants.wrong_seals import WRONG
 from tests.security.sealing import embedded
 from tests.security.test_encryption import shared
 from tests.support.daemon import running_daemon

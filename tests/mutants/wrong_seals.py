@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core import decide, sealing
@@ -13,23 +12,9 @@ from sidecar.stores.sealed import cache, rows, store
 from sidecar.stores.sealed.keyring import Keyring
 from sidecar.tiers import cold
 from sidecar.tiers.blobs import BlobLedger
+from tests.mutants.wrong_schemas import Patch, Wrong
 from tests.security import test_encryption as encryption
 from tests.security import test_rotation as rotation
-
-Patch = Callable[[Any, str, Any], None]
-"""`monkeypatch.setattr`."""
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """What is put wrong, and the test that has to fail."""
-
-    plant: Callable[[Patch], None]
-    caught_by: Callable[..., Any]
-
-    @property
-    def name(self) -> str:
-        return self.plant.__name__
 
 
 def _bound_to(patch: Patch, at: Callable[[str, str, int], bytes]) -> None:

@@ -17,6 +17,15 @@ from tests.support.keys import write_key
 
 CANARY = b"canary-7c1d"
 LARGE = CANARY + b"-large" * 400
+APPENDING = pb.UpdateRequest(
+    namespace="shop",
+    key="list",
+    append=pb.Append(items=[b'"%b"' % CANARY]),
+    create=True,
+    return_value=True,
+    request_id="2",
+)
+"""Under a request id: what it answered, it answers again."""
 NAMESPACES: dict[str, Any] = {
     "plans": {"kind": "process", "checkpoint": {"every": 2}, "large_value_bytes": 1000},
     "buffered": {"on_outage": "buffer"},
@@ -38,16 +47,7 @@ async def write_everything(daemon: RunningDaemon) -> str:
     state = daemon.state
     message = OutboxMessage(topic="topic", payload=CANARY, content_type="text/plain")
     await state.Set(pb.SetRequest(namespace="shop", key="set", value=CANARY, request_id="1", outbox=[message]))
-    await state.Update(
-        pb.UpdateRequest(
-            namespace="shop",
-            key="list",
-            append=pb.Append(items=[b'"%b"' % CANARY]),
-            create=True,
-            return_value=True,
-            request_id="2",
-        )
-    )
+    await state.Update(APPENDING)
     for number in range(4):
         await state.Set(pb.SetRequest(namespace="plans", key="p/large", value=LARGE + b"%d" % number))
         await state.Set(pb.SetRequest(namespace="plans", key="p/small", value=CANARY + b"%d" % number))
@@ -79,16 +79,7 @@ async def read_everything(daemon: RunningDaemon, checkpoint: str) -> None:
     assert (oldest.automatic, oldest.value_bytes) == (True, len(CANARY) + 1)
     restored = await state.GetCheckpoint(pb.GetCheckpointRequest(namespace="plans", checkpoint_id=oldest.checkpoint_id))
     assert [bytes(entry.value) for entry in restored.entries] == [CANARY + b"1"]
-    again = await state.Update(
-        pb.UpdateRequest(
-            namespace="shop",
-            key="list",
-            append=pb.Append(items=[b'"%b"' % CANARY]),
-            create=True,
-            return_value=True,
-            request_id="2",
-        )
-    )
+    again = await state.Update(APPENDING)
     assert bytes(again.value) == b'["%b"]' % CANARY, "a repeated request id answers what it did"
 
 

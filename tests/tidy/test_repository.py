@@ -52,6 +52,13 @@ def test_requirements_name_no_url_and_no_index() -> None:
     assert not found
 
 
+def test_lock_files_name_no_host() -> None:
+    locks = [name for name in repository() if re.search(r"(^requirements/.*\.txt|-lock\.json|\.sum)$", name)]
+
+    assert len(locks) >= 4
+    assert [name for name in locks if "://" in text(name)] == []
+
+
 def test_every_pin_has_its_hash() -> None:
     for name in requirement_files():
         if name.endswith(".txt"):
