@@ -6,11 +6,15 @@ moves together with the test's own clock.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from servers.base import shared
@@ -41,6 +45,18 @@ def schema_of(directory: Path) -> str:
     return f"contract_{sha256(str(directory).encode()).hexdigest()[:16]}"
 
 
+@cache
+def _connection(_server: Postgres) -> psycopg.Connection[Any]:
+    """One for all that happens behind a store's back: a server process for each statement adds up over many short tests."""
+    connection = _server.connect()
+    atexit.register(connection.close)
+    return connection
+
+
+def _execute(statement: str | sql.Composed, *parameters: object) -> None:
+    _connection(server()).execute(statement, parameters or None)
+
+
 @asynccontextmanager
 async def place(directory: Path) -> AsyncIterator[None]:
     """A schema as a store makes it, with a clock that stands still; dropped afterwards."""
@@ -55,12 +71,11 @@ async def _make_schema(directory: Path, now: int) -> None:
     store = make(directory, ManualClock())
     await store.open()
     await store.close()
-    for statement in STILL_CLOCK.format(schema=schema_of(directory), start=now).split(";\n"):
-        server().execute(statement)
+    _execute(STILL_CLOCK.format(schema=schema_of(directory), start=now))
 
 
 def _drop_schema(directory: Path) -> None:
-    server().execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema_of(directory))))
+    _execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema_of(directory))))
 
 
 async def lose(store: StoreUnderTest) -> None:
@@ -72,7 +87,7 @@ async def lose(store: StoreUnderTest) -> None:
 async def advance(store: StoreUnderTest, milliseconds: int) -> None:
     """Both clocks at once: nothing else runs in between."""
     statement = f"UPDATE {schema_of(store.directory)}.still SET now_ms = now_ms + %s"
-    server().execute(statement, milliseconds)
+    _execute(statement, milliseconds)
     store.clock.advance(milliseconds)
 
 

@@ -39,6 +39,8 @@ class Run:
     daemon: DaemonProcess
     namespace: str
     deaths: int = 0
+    _caller: Caller | None = None
+    """The connection to it, as long as its calls are answered."""
 
     def revive(self) -> None:
         """If it died, as armed, start it again with nothing armed."""
@@ -50,15 +52,21 @@ class Run:
             else:
                 self.daemon.start()
 
-    def call(self, rpc: str, request: Any) -> Any:
-        """Until it is answered; whatever happens to the daemon meanwhile."""
+    def call(self, rpc: str, request: Any, *, final: grpc.StatusCode | None = None) -> Any:
+        """Until it is answered; whatever happens to the daemon meanwhile. A refusal with the `final` status is an
+        answer, too, and raised.
+        """
         refusal: grpc.RpcError | None = None
         for _ in range(int(PATIENCE_S / 0.05)):
             self.revive()
+            self._caller = self._caller or Caller(self.daemon.target)
             try:
-                with Caller(self.daemon.target) as caller:
-                    return getattr(caller.state, rpc)(request, timeout=CALL_S)
+                return getattr(self._caller.state, rpc)(request, timeout=CALL_S)
             except grpc.RpcError as exc:
+                self._caller.channel.close()
+                self._caller = None
+                if exc.code() is final:
+                    raise
                 refusal = exc
                 _PAUSE.wait(0.05)
         raise AssertionError(f"{rpc} was not answered for {PATIENCE_S} s: {refusal}; {self.daemon.lines[-5:]}")

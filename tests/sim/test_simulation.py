@@ -14,13 +14,20 @@ from tests.sim.runs import Report, minimal_trace
 from tests.sim.world import run
 
 ROOT = Path(__file__).parents[2]
-SHORT = range(150)
+SHORT = range(100)
+REPLAYED = 8
 MUTANT_SEEDS_MAX = 600
 FIRST_SEEDS = {
-    "the repairer skips what the cache did not hear": 350,
-    "the near tier trusts a channel that is silent": 440,
+    "a writer creates cache entries": 45,
+    "fills are unguarded": 25,
+    "fills are guarded by version, without lease": 25,
+    "the repairer skips what the cache did not hear": 500,
+    "a turn that is taken over begins at the newest change": 20,
+    "the near tier trusts a channel that is silent": 450,
+    "joined reads skip the floor": 60,
+    "a touch does not invalidate": 40,
 }
-"""Where a rare one is looked for: a few hundred seeds before show nothing."""
+"""Where a rare one is looked for: those before show nothing, and each of them costs a tenth of a second."""
 
 
 def test_every_promise_is_exercised_and_kept() -> None:
@@ -34,17 +41,17 @@ def test_every_promise_is_exercised_and_kept() -> None:
 
 
 def test_a_seed_replays_identically() -> None:
-    first = [run(seed) for seed in range(20)]
+    first = [run(seed) for seed in range(REPLAYED)]
 
     # A trace costs no step and changes no draw.
-    again = [run(seed, traced=True) for seed in range(20)]
+    again = [run(seed, traced=True) for seed in range(REPLAYED)]
     assert [(result.digest, result.ticks) for result in again] == [(result.digest, result.ticks) for result in first]
-    assert len({result.digest for result in first}) == 20
+    assert len({result.digest for result in first}) == REPLAYED
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_a_seed_replays_identically_in_another_process(hash_seed: str) -> None:
-    code = "from tests.sim.world import run\nfor seed in range(20): print(run(seed).digest)"
+    code = f"from tests.sim.world import run\nfor seed in range({REPLAYED}): print(run(seed).digest)"
     told = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -54,7 +61,7 @@ def test_a_seed_replays_identically_in_another_process(hash_seed: str) -> None:
         check=True,
     )
 
-    assert [int(line) for line in told.stdout.split()] == [run(seed).digest for seed in range(20)]
+    assert [int(line) for line in told.stdout.split()] == [run(seed).digest for seed in range(REPLAYED)]
 
 
 @pytest.mark.timeout(300)
@@ -64,7 +71,7 @@ def test_a_mutant_is_caught(name: str) -> None:
     for seed in range(first, first + MUTANT_SEEDS_MAX):
         caught = run(seed, MUTANTS[name])
         if caught.promise:
-            print(f"{name}: {caught.promise}, after {seed + 1} seeds")
+            print(f"{name}: {caught.promise}, after {seed - first + 1} seeds")
             return
 
     pytest.fail(f"{name}: not caught in {MUTANT_SEEDS_MAX} seeds")

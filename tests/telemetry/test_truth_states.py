@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,10 +64,13 @@ async def test_the_seconds_of_modes_and_breakers_are_those_of_the_outage(tmp_pat
         went_s = time.monotonic()
         while (await daemon.admin.GetStatus(admin.GetStatusRequest())).mode == SERVING_MODE_NORMAL:
             await refusal(daemon.state.Get(pb.GetRequest(namespace="a", key="a", consistency="CONSISTENCY_STRONG")))
+        noticed_s = time.monotonic()
         away = await until(daemon, "statesidecar_breaker_state", 1, tier="warm", state="open")
         assert away.value("statesidecar_mode", mode="degraded") == 1
         assert away.value("statesidecar_tier_up", tier="warm") == 0
+        opened_s = time.monotonic()
         await passing(2.0)
+        came_s = time.monotonic()
         switched.back()
         await until(daemon, "statesidecar_breaker_state", 1, tier="warm", state="closed")
         closed_s = time.monotonic()
@@ -78,10 +82,11 @@ async def test_the_seconds_of_modes_and_breakers_are_those_of_the_outage(tmp_pat
 
     modes = text.by("statesidecar_mode_seconds_total", "mode")
     states = text.by("statesidecar_breaker_seconds_total", "state", tier="warm")
-    assert modes["degraded"] == pytest.approx(healed_s - went_s, abs=SLACK_S)
+    # At least while we know that it was so, at most while we don't know that it wasn't.
+    assert came_s - noticed_s - SLACK_S <= modes["degraded"] <= healed_s - went_s + SLACK_S
     assert modes["passthrough"] == 0
     assert sum(modes.values()) == pytest.approx(end_s - serving_s, abs=SLACK_S)
-    assert states["open"] + states["half_open"] == pytest.approx(closed_s - went_s, abs=SLACK_S)
+    assert came_s - opened_s - SLACK_S <= states["open"] + states["half_open"] <= closed_s - went_s + SLACK_S
     assert sum(states.values()) == pytest.approx(end_s - serving_s, abs=SLACK_S)
     assert status.mode_seconds["degraded"] == pytest.approx(modes["degraded"], abs=0.01)
     assert status.mode_changes == text.value("statesidecar_mode_changes_total") == 2
@@ -122,13 +127,32 @@ async def test_a_breaker_that_waits_for_its_probe_is_half_open_for_so_long() -> 
 async def test_calls_that_an_open_breaker_refused_are_counted(tmp_path: Path) -> None:
     async with a_daemon(tmp_path) as daemon:
         daemon.switch().away()
+        refused = refusals_of(daemon.warm.guard)
         daemon.warm.guard.trip(StoreUnavailable("gone"))
-        before = (await scrape(daemon)).value("statesidecar_tier_rejected_total", tier="warm")
         for _ in range(5):
             await refusal(daemon.state.Get(pb.GetRequest(namespace="a", key="a", consistency="CONSISTENCY_STRONG")))
 
-        after = (await scrape(daemon)).value("statesidecar_tier_rejected_total", tier="warm")
-        assert after - before == 5
+        # Those of what the daemon does by itself are counted, too; one may come while we ask.
+        sooner = refused.total()
+        told = (await scrape(daemon)).value("statesidecar_tier_rejected_total", tier="warm")
+        assert refused["get"] == 5
+        assert 5 <= sooner <= told <= refused.total()
+
+
+def refusals_of(guard: Guard) -> Counter[str]:
+    """How many calls of each operation fail at it from now on, whoever asks."""
+    refused: Counter[str] = Counter()
+    call = guard.call
+
+    async def watched(name: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await call(name, *args, **kwargs)
+        except StoreUnavailable:
+            refused[name] += 1
+            raise
+
+    guard.call = watched  # type: ignore[method-assign]
+    return refused
 
 
 # ---- the journal

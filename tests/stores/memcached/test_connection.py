@@ -202,11 +202,12 @@ async def test_replies_may_not_stop_coming() -> None:
 async def test_replies_may_not_come_for_ever() -> None:
     endless = chain([b"VA 60000 c1 kkey O0\r\n"], repeat(b"x"))
     begin = time.monotonic()
-    async with slow_peer(endless, 0.02) as address, connected(address, timeout_s=0.1) as connection:
+    # Long beside the gaps, which a busy machine makes longer: it is not silence that ends it.
+    async with slow_peer(endless, 0.02) as address, connected(address, timeout_s=0.4) as connection:
         with pytest.raises(CacheUnavailable, match="does not answer"):
             await connection.call([protocol.get(b"key")])
 
-    assert 0.1 * PATIENCE * 0.9 < time.monotonic() - begin < 5
+    assert 0.4 * PATIENCE * 0.9 < time.monotonic() - begin < 8
 
 
 async def test_connections_are_opened_as_they_are_needed(daemon: Open) -> None:
