@@ -9,6 +9,12 @@ from sidecar.stores.postgres.wire import Call
 
 BYTES_PER_S = 8 << 20
 """The slowest way to the server that large values are given time for."""
+_PLANS = {
+    False: b"auto",
+    # Left to itself the server plans a batch's statements for each batch anew, because it knows how long these arrays are
+    # and guesses others to be longer: a fifth of the time that a lone write takes.
+    True: b"force_generic_plan",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +37,13 @@ class Bounds:
             silence_s=timeout_s + transfer_s,
         )
 
-    def for_writing(self, queries: Queries) -> Call:
-        """The second statement of a transaction."""
-        return queries["bound transaction"], (*self._for_any, _milliseconds(self.idle_s))
+    def for_writing(self, queries: Queries, *, pointed: bool = False) -> Call:
+        """The second statement of a transaction; `pointed`: its statements have one good plan, whatever is asked for."""
+        return queries["bound transaction"], (*self._for_any, _milliseconds(self.idle_s), _PLANS[pointed])
 
-    def for_reading(self, queries: Queries) -> Call:
-        """The first statement of a read."""
-        return queries["begin reading"], self._for_any
+    def for_reading(self, queries: Queries, *, pointed: bool = False) -> Call:
+        """The first statement of a read; `pointed` as above."""
+        return queries["begin reading"], (*self._for_any, _PLANS[pointed])
 
     @property
     def _for_any(self) -> tuple[bytes, bytes]:

@@ -23,7 +23,7 @@ async def commit_writes(transaction: Transaction, writes: Sequence[Write]) -> li
     calls = lock_entries(transaction.queries, keys)
     locks = len(calls)
     calls += load_requests(transaction.queries, requests)
-    answers = await transaction.begin(calls, draws=len(writes))
+    answers = await transaction.begin(calls, draws=len(writes), pointed=True)
     found = [row for answer in answers[:locks] for row in answer]
     group = _Group(transaction, found, [row for answer in answers[locks:] for row in answer])
     try:

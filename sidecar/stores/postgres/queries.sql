@@ -13,10 +13,11 @@ ROLLBACK;
 -- bound transaction --
 -- Bounds for this transaction only: a pooler may give the connection to another one next. A commit is always durable.
 -- Statements that are prepared while a table is small are used when it is large: they must not read all of it. Nothing
--- here is worth compiling, which older servers would do for what they count as the cost of a scan that is off.
+-- here is worth compiling, which older servers would do for what they count as the cost of a scan that is off. $4: whether
+-- a prepared statement is planned again for its parameters (plan_cache_mode).
 SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
   set_config('idle_in_transaction_session_timeout', $3, true), set_config('enable_seqscan', 'off', true),
-  set_config('jit', 'off', true),
+  set_config('jit', 'off', true), set_config('plan_cache_mode', $4, true),
   set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
     ELSE current_setting('synchronous_commit') END, true);
 
@@ -24,7 +25,7 @@ SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2,
 -- Bounds as above, the clock, and whether this is still a primary.
 SELECT state_sidecar.now_ms(), pg_is_in_recovery(), set_config('lock_timeout', $1, true),
   set_config('statement_timeout', $2, true), set_config('enable_seqscan', 'off', true),
-  set_config('jit', 'off', true);
+  set_config('jit', 'off', true), set_config('plan_cache_mode', $3, true);
 
 -- lock entries --
 -- Locked in the order of the arrays, which is that of keys, as every transaction does; each row as it is once the lock is

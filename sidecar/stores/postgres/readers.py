@@ -41,11 +41,13 @@ class Reader:
         self._connector = connector
         self._bounds = bounds
 
-    async def ask(self, calls: Sequence[Call]) -> list[list[Row]]:
-        """The rows of some calls, each of a snapshot of its own, and the server's time before them in `now`."""
-        ((now, in_recovery, *_),), *answers = await self._session.exchange(
-            [self._bounds.for_reading(self.queries), *calls]
-        )
+    async def ask(self, calls: Sequence[Call], *, pointed: bool = False) -> list[list[Row]]:
+        """The rows of some calls, each of a snapshot of its own, and the server's time before them in `now`.
+
+        `pointed`: they read no range.
+        """
+        begin = self._bounds.for_reading(self.queries, pointed=pointed)
+        ((now, in_recovery, *_),), *answers = await self._session.exchange([begin, *calls])
         if in_recovery:
             self._session.close()
             raise StoreUnavailable("PostgreSQL has become a read-only standby")
@@ -223,7 +225,7 @@ class Readers:
             return
         gets = [(work, work.what) for work in batch if isinstance(work.what, _Get)]
         pairs = dict.fromkeys((get.namespace.encode(), key.encode()) for _, get in gets for key in get.keys)
-        (rows,) = await reader.ask([reads.get_call(reader.queries, list(pairs))])
+        (rows,) = await reader.ask([reads.get_call(reader.queries, list(pairs))], pointed=True)
         found = {row[:2]: row[2:] for row in rows}
         for work, get in gets:
             try:

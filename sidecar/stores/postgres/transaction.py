@@ -55,12 +55,14 @@ class Transaction:
 
     # The first round trip.
 
-    async def begin(self, calls: Sequence[Call], *, draws: int) -> list[list[Row]]:
-        """Begin with some loading calls, and draw versions after them. Raises Raced, ServerError, ConnectionLost."""
+    async def begin(self, calls: Sequence[Call], *, draws: int, pointed: bool = False) -> list[list[Row]]:
+        """Begin with some loading calls, and draw versions after them; `pointed`: there will be no statement over a range.
+
+        Raises Raced, ServerError, ConnectionLost.
+        """
         queries = self.queries
-        _, _, *answers = await self._ask(
-            [(queries["begin"], ()), self._bounds.for_writing(queries), *calls], draws=draws
-        )
+        bound = self._bounds.for_writing(queries, pointed=pointed)
+        _, _, *answers = await self._ask([(queries["begin"], ()), bound, *calls], draws=draws)
         return answers
 
     async def ask(self, calls: Sequence[Call], *, draws: int) -> list[list[Row]]:
