@@ -14,6 +14,7 @@ from sidecar.cli.daemon_status import DaemonStatus, read
 from statesidecar import RetryPolicy, StateClient, Tls
 from statesidecar._effects import Plan
 from statesidecar._states import States
+from statesidecar._status import error_of_rpc
 from statesidecar.v1 import admin_service_pb2 as pb
 from statesidecar.v1 import types_pb2
 
@@ -135,7 +136,7 @@ class AdminClient(StateClient):
         try:
             yield from connection.rpcs[rpc](request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise self._failed(connection, answers, error) from error
+            raise self._failed(connection, answers, error_of_rpc(error)) from error
         finally:
             self._give_back(connection)
 

@@ -85,10 +85,10 @@ class Histogram:
         self._sum = 0.0
         self._exemplars: dict[int, Exemplar] = {}
 
-    def record(self, value: float) -> None:
-        """A value above 0."""
-        self._counts[_place(value)] += 1
-        self._sum += value
+    def record(self, value: float, count: int = 1) -> None:
+        """A value above 0, so many times."""
+        self._counts[_place(value)] += count
+        self._sum += value * count
 
     def keep(self, exemplar: Exemplar) -> None:
         """One for each doubling, the latest: of a value that is recorded besides."""

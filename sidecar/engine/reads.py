@@ -18,7 +18,7 @@ from sidecar.engine.replay import Replay
 from sidecar.engine.replies import Listed, Read
 from sidecar.engine.schemas.views import Views
 from sidecar.tiers.placement import Placement
-from sidecar.tiers.reading import Found, Lookup
+from sidecar.tiers.reading import Early, Found, Lookup
 from sidecar.tiers.shown import size_of
 
 NOTHING = Lookup(None, Tier.NONE, stale_possible=True)
@@ -33,11 +33,12 @@ class _Asked:
     strong: bool
     deadline: float | None
     bytes_max: int
+    early: Early | None = None
 
     def only(self, indexes: Sequence[int]) -> _Asked:
         """These of the keys."""
         keys, floors = [self.keys[at] for at in indexes], [self.floors[at] for at in indexes]
-        return replace(self, keys=keys, floors=floors)
+        return replace(self, keys=keys, floors=floors, early=None)
 
 
 class Reads:
@@ -67,10 +68,12 @@ class Reads:
         strong: bool,
         deadline: float | None,
         max_schema_version: int = 0,
+        early: Early | None = None,
     ) -> Read:
         """Read keys, each from the hottest tier that has a copy of at least its floor; `strong` from the authority.
 
         Values are brought to `max_schema_version`, or an older schema; 0: to the newest that is known.
+        `early` may be told some answers before the others are there.
 
         Raises InvalidRequest, FailedPrecondition (EPOCH_CHANGED, SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED), StoreUnavailable,
         DataLoss, DeadlineExceeded.
@@ -91,7 +94,11 @@ class Reads:
             if strong or not space.passes_through:
                 space.authority()
             return Read((NOTHING,) * len(keys))
-        asked = _Asked(keys, floors, strong=strong, deadline=deadline, bytes_max=self._limits.message_bytes_max)
+        if space.schemas is not None or max_schema_version:
+            early = None  # its value may have to be another
+        asked = _Asked(
+            keys, floors, strong=strong, deadline=deadline, bytes_max=self._limits.message_bytes_max, early=early
+        )
         if space.buffers and self._buffer is not None:
             found = await self._found_beside(self._buffer, space, placement, asked)
         else:
@@ -193,6 +200,7 @@ async def _found(space: Namespace, placement: Placement, asked: _Asked) -> Found
             deadline=asked.deadline,
             partial=space.passes_through,
             bytes_max=asked.bytes_max,
+            early=asked.early,
         )
     except StoreUnavailable:
         if asked.strong or not space.passes_through:
@@ -201,6 +209,9 @@ async def _found(space: Namespace, placement: Placement, asked: _Asked) -> Found
 
 
 def _check_epochs(lookups: Sequence[Lookup], floors: Sequence[int]) -> None:
+    epoch = epoch_of(max(floors))
+    if all(copy is None or epoch_of(copy.version) >= epoch for copy, _, _ in lookups):
+        return
     for lookup, floor in zip(lookups, floors, strict=True):
         if lookup.copy is not None and epoch_of(lookup.copy.version) < epoch_of(floor):
             raise FailedPrecondition(

@@ -88,9 +88,9 @@ class Admission:
             raise LimitExceeded(f"{self.in_flight} requests are being answered; send fewer at once")
         self.in_flight += 1
 
-    def leave(self) -> None:
-        """One call less."""
-        self.in_flight -= 1
+    def leave(self, count: int = 1) -> None:
+        """So many calls less."""
+        self.in_flight -= count
         if self.draining and not self.in_flight:
             self._idle.set()
 

@@ -57,21 +57,27 @@ def duration(seconds: float) -> duration_pb2.Duration:
 
 def entry(value: Entry) -> types_pb2.Entry:
     """An entry. Times are set in place, and labels only if there are any: this is the cost of a Get."""
-    message = types_pb2.Entry(
-        namespace=value.namespace,
-        key=value.key,
-        value=value.value,
-        version=value.version,
-        content_type=value.content_type,
-        schema_version=value.schema_version,
-    )
+    message = types_pb2.Entry()
+    fill_entry(message, value)
+    return message
+
+
+def fill_entry(message: types_pb2.Entry, value: Entry) -> None:
+    """An entry, where it is to be."""
+    message.namespace = value.namespace
+    message.key = value.key
+    message.value = value.value
+    message.version = value.version
+    if value.content_type:
+        message.content_type = value.content_type
+    if value.schema_version:
+        message.schema_version = value.schema_version
     _set_time(message.create_time, value.create_time)
     _set_time(message.update_time, value.update_time)
     if value.expire_time is not None:
         _set_time(message.expire_time, value.expire_time)
     if value.labels:
         message.labels.update(callers_labels(value.labels))
-    return message
 
 
 def _set_time(field: timestamp_pb2.Timestamp, instant_ms: int) -> None:
@@ -160,6 +166,11 @@ def refuse_unknown_fields(request: Message) -> None:
             if (nesting := field.message_type) is not None and not nesting.GetOptions().map_entry:
                 for nested in value if field.is_repeated else (value,):
                     refuse_unknown_fields(nested)
+
+
+def has_unknown_fields(message: Message) -> bool:
+    """Whether it has a field that this release doesn't know; those within it are not looked at."""
+    return len(UnknownFieldSet(message)) > 0
 
 
 _NESTING = {

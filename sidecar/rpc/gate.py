@@ -12,18 +12,18 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
 from sidecar.core.audit import Audit, AuditEvent, AuditKind
 from sidecar.core.errors import LimitExceeded, PermissionDenied, SidecarError, Unauthenticated
-from sidecar.rpc.access.methods import METHODS, Scope
+from sidecar.rpc.access.methods import CONNECT, METHODS, Scope
 from sidecar.rpc.access.rules import IDENTITY, Identity
 from sidecar.rpc.auditing import NAME_CHARACTERS_MAX, behaviour_form, namespace_of, with_audit
-from sidecar.rpc.calls import Context, Malformed, refuse_unreadable
+from sidecar.rpc.calls import Context
+from sidecar.rpc.gated import Asked, CheckedStream, Connected, Door, size_of
 from sidecar.rpc.identities import Identities
-from sidecar.rpc.large import CarriedResponse, Carrying
 from sidecar.rpc.measuring import UNARY
 from sidecar.rpc.status import abort, code_of
 
@@ -69,8 +69,10 @@ class Gate(grpc.GenericRpcHandler):
         """A method handler that answers to those who may, in the namespaces that they may. `name`: the method's full one."""
         known, form = METHODS.get(name), behaviour_form(handler)
         handler = with_audit(handler, None if known is None else known.audited, name, self._audit)
-        asked = _Asked(name, Scope.DAEMON if known is None else known.scope, handler.request_streaming)
+        asked = Asked(name, Scope.DAEMON if known is None else known.scope, handler.request_streaming)
         behaviour = getattr(handler, form)
+        if name == CONNECT:
+            return handler._replace(**{form: self._connecting(asked, behaviour)})
         if inspect.isasyncgenfunction(behaviour):
             return handler._replace(**{form: self._generating(asked, behaviour)})
         guard = self._unary if form == "unary_unary" else self._streaming
@@ -78,20 +80,31 @@ class Gate(grpc.GenericRpcHandler):
 
     # ---- behaviours
 
-    def _unary(self, asked: _Asked, behaviour: UNARY) -> UNARY:
+    def _unary(self, asked: Asked, behaviour: UNARY) -> UNARY:
         async def guarded(request: Any, context: Context) -> Any:
+            if (door := getattr(context, "door", None)) is not None:  # a call of a stream
+                return await self._carried(asked, door, behaviour, request, context)
             caller = await self._admitted(asked, request, context)
             reply = await behaviour(request, context)
             if caller.quota is not None:
-                caller.quota.charge(_size(reply))
+                caller.quota.charge(size_of(reply))
             return reply
 
         return guarded
 
-    def _streaming(self, asked: _Asked, behaviour: UNARY) -> UNARY:
+    async def _carried(self, asked: Asked, door: Door, behaviour: UNARY, request: Any, context: Context) -> Any:
+        try:
+            door.admit(asked.name, request)
+        except SidecarError as exc:
+            await abort(context, exc)
+        reply = await behaviour(request, context)
+        door.charge(reply)
+        return reply
+
+    def _streaming(self, asked: Asked, behaviour: UNARY) -> UNARY:
         async def guarded(request: Any, context: Context) -> None:
             caller = await self._admitted(asked, request, context)
-            stream: Any = _Stream(context, caller, asked, self._tell)
+            stream: Any = CheckedStream(context, caller, asked, self._tell)
             if caller.quota is None:
                 await behaviour(request, stream)
                 return
@@ -106,8 +119,17 @@ class Gate(grpc.GenericRpcHandler):
 
         return guarded
 
+    def _connecting(self, asked: Asked, behaviour: UNARY) -> UNARY:
+        async def guarded(requests: Any, context: Context) -> None:
+            caller = await self._admitted(asked, requests, context)
+            door = Door(self._identities, caller, context, self._tell)
+            connected: Any = Connected(context, door)
+            await behaviour(requests, connected)
+
+        return guarded
+
     def _generating(
-        self, asked: _Asked, behaviour: Callable[[Any, Context], AsyncIterator[Any]]
+        self, asked: Asked, behaviour: Callable[[Any, Context], AsyncIterator[Any]]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(requests: Any, context: Context) -> AsyncIterator[Any]:
             await self._admitted(asked, requests, context)
@@ -118,7 +140,7 @@ class Gate(grpc.GenericRpcHandler):
 
     # ---- decisions
 
-    async def _admitted(self, asked: _Asked, request: Any, context: Context) -> Identity:
+    async def _admitted(self, asked: Asked, request: Any, context: Context) -> Identity:
         """Who calls, and may: of a stream of requests, as far as its first one doesn't decide. Ends the call otherwise."""
         try:
             if (caller := _CALLER.get()) is None:
@@ -128,7 +150,7 @@ class Gate(grpc.GenericRpcHandler):
             if not asked.streams:
                 asked.check(caller, request)
             if caller.quota is not None:
-                caller.quota.admit(0 if asked.streams else _size(request))
+                caller.quota.admit(0 if asked.streams else size_of(request))
         except SidecarError as exc:
             self._tell(exc, asked.name, "" if asked.streams else namespace_of(request))
             await abort(context, exc)
@@ -169,68 +191,3 @@ class Gate(grpc.GenericRpcHandler):
                 reason=error.reason,
             )
         )
-
-
-class _Asked(NamedTuple):
-    """A method as the gate sees it. `streams`: its requests are a stream, whose first one names the namespace."""
-
-    name: str
-    scope: Scope
-    streams: bool
-
-    def check(self, caller: Identity, request: Any) -> None:
-        """Whether the caller may do that there. Raises PermissionDenied; InvalidRequest for what names nothing."""
-        if isinstance(request, Malformed):
-            refuse_unreadable(request)
-        if self.scope is not Scope.NOTHING:
-            caller.check_namespace(namespace_of(request) if self.scope is Scope.NAMESPACE else "")
-
-
-class _Stream:
-    """A context that checks the first request that is read, and counts what goes either way."""
-
-    def __init__(
-        self, context: Context, caller: Identity, asked: _Asked, tell: Callable[[SidecarError, str, str], None]
-    ) -> None:
-        self._context = context
-        self._caller = caller
-        self._asked = asked
-        self._tell = tell
-        self._unchecked = asked.streams
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    async def read(self) -> Any:
-        """The next request. Raises PermissionDenied for a first one that may not be made."""
-        request = await self._context.read()
-        if request is grpc.aio.EOF:
-            return request
-        if self._unchecked:
-            self._unchecked = False
-            try:
-                self._asked.check(self._caller, request)
-            except PermissionDenied as exc:
-                self._tell(exc, self._asked.name, namespace_of(request))
-                raise
-        self._charge(request)
-        return request
-
-    async def write(self, response: Any) -> None:
-        """Send a response."""
-        await self._context.write(response)
-        self._charge(response)
-
-    def _charge(self, message: Any) -> None:
-        if self._caller.quota is not None:
-            self._caller.quota.charge(_size(message))
-
-
-def _size(message: Any) -> int:
-    """Bytes of a message, with what it carries beside it."""
-    if isinstance(message, Carrying):
-        return message.message.ByteSize() + len(message.value)
-    if isinstance(message, CarriedResponse):
-        return len(message._value)  # noqa: SLF001  # the rest of it is small
-    size: int = message.ByteSize()
-    return size

@@ -151,5 +151,5 @@ def _serialized(response: Any) -> bytes:
 
 PARSERS = {"Set": carrying(pb.SetRequest), "CAS": carrying(pb.CASRequest)}
 SERIALIZERS = {"Get": _serialized}
-METHODS = frozenset({"Set", "CAS", "Get", "BatchGet", "List", "Transact"})
+METHODS = frozenset({"Set", "CAS", "Get", "BatchGet", "List", "Transact", "Connect"})
 """Methods of the StateService whose messages may be large."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 import grpc
@@ -19,6 +19,7 @@ from sidecar.core.windows import LastMinute
 from sidecar.rpc.calls import Context
 from sidecar.rpc.large import Carrying
 
+Metadata = Iterable[tuple[str, str | bytes]]
 UNARY = Callable[[Any, Context], Awaitable[Any]]
 NO_KIND = "none"
 """The namespace kind of an RPC that has no namespace."""
@@ -77,6 +78,22 @@ class Requests:
 
         return measured
 
+    @property
+    def traces(self) -> bool:
+        """Whether some requests are watched."""
+        return self._tracer is not None
+
+    def trace(self, service: str, rpc: str, metadata: Metadata) -> Trace | None:
+        """A request has come that is to be watched; None: it is not."""
+        return None if self._tracer is None else self._tracer.request(service, rpc, metadata)
+
+    def answered(
+        self, rpc: str, namespace: str, mode: ServingMode | None, outcome: str, *, seconds: float, count: int
+    ) -> None:
+        """Requests that were answered together, after so many seconds each. `mode` None: the daemon's."""
+        at = Series(rpc, self._kind_of(namespace), _MODES[mode or self._mode()], outcome)
+        self._histogram(at).record(seconds, count)
+
     def streaming(self, rpc: str, behaviour: UNARY) -> UNARY:
         """A behaviour that answers with a stream: counted while it is open."""
 
@@ -92,7 +109,7 @@ class Requests:
     # ----
 
     def _traced(self, tracer: Tracer, service: str, rpc: str, context: Context) -> Trace | None:
-        trace = tracer.request(service, rpc, context.invocation_metadata() or ())
+        trace = getattr(context, "trace", None) or tracer.request(service, rpc, context.invocation_metadata() or ())
         if trace is not None:
             TRACE.set(trace)  # each call has a task, so a context, of its own
         return trace
@@ -103,12 +120,16 @@ class Requests:
         return NO_KIND if namespace is None else self._kind_of(namespace)
 
     def _record(self, at: Series, seconds: float, trace: Trace | None) -> None:
-        histogram = self.durations.get(at)
-        if histogram is None:
-            histogram = self.durations[at] = Histogram()
+        histogram = self._histogram(at)
         histogram.record(seconds)
         if trace is not None:
             histogram.keep(Exemplar(seconds, time.time(), trace.trace_id, trace.span_id))
+
+    def _histogram(self, at: Series) -> Histogram:
+        histogram = self.durations.get(at)
+        if histogram is None:
+            histogram = self.durations[at] = Histogram()
+        return histogram
 
 
 def _labels(at: Series, served: int) -> dict[str, str]:

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sidecar.core.errors import InvalidRequest, Unsupported
+from sidecar.core.errors import InvalidRequest
 from sidecar.core.modes import ServingMode
 from sidecar.core.operations import Operation
 from sidecar.engine.engine import Engine
 from sidecar.engine.followups import Followup
 from sidecar.engine.replies import Read, Written
-from sidecar.rpc import convert, convert_outbox, large
+from sidecar.rpc import convert, convert_outbox, large, packing
 from sidecar.rpc.calls import Admission, Commits, Context, patience, rpc
 from sidecar.rpc.checkpoints_service import CheckpointsService
-from sidecar.rpc.status import abort
+from sidecar.rpc.connect.streams import Streams
 from sidecar.rpc.watch_service import Watches, WatchService
 from sidecar.tiers.reading import Lookup
 from statesidecar.v1 import state_service_pb2 as pb
@@ -47,6 +47,7 @@ class StateService(CheckpointsService, WatchService, StateServiceServicer):
         admission: Admission,
         commits: Commits,
         watches: Watches,
+        streams: Streams,
         submit: Callable[[Iterable[Followup]], None],
         read_timeout_s: float,
         mode: Callable[[], ServingMode | None] = lambda: None,
@@ -61,6 +62,7 @@ class StateService(CheckpointsService, WatchService, StateServiceServicer):
         self._message_bytes_max = engine.limits.message_bytes_max
         self._commits = commits
         self._watches = watches
+        self._streams = streams
         self._submit = submit
         self._read_timeout_s = read_timeout_s
         self._time = asyncio.get_running_loop().time
@@ -105,20 +107,16 @@ class StateService(CheckpointsService, WatchService, StateServiceServicer):
         read = await self._reads.get(
             request.namespace,
             tuple(request.keys),
-            floors=request.min_versions or (0,) * len(request.keys),
+            floors=tuple(request.min_versions) or (0,) * len(request.keys),
             strong=_strong(request.consistency),
             deadline=self._deadline(context),
             max_schema_version=request.max_schema_version,
         )
         lookups = self._owed(read)
+        if request.packed:
+            return packing.packed(lookups, self._message_bytes_max)
         size = sum(len(found.entry.value) for found in lookups if found.entry is not None)
-        if size > self._engine.limits.message_bytes_max:
-            raise InvalidRequest(
-                f"the values have {size} bytes together, at most {self._engine.limits.message_bytes_max} fit one "
-                "response; ask for fewer keys",
-                reason="RESPONSE_TOO_LARGE",
-                field="keys",
-            )
+        packing.check_size(size, self._message_bytes_max)
         return pb.BatchGetResponse(
             results=[
                 pb.BatchGetResult(
@@ -129,7 +127,7 @@ class StateService(CheckpointsService, WatchService, StateServiceServicer):
                 )
                 for key, found in zip(request.keys, lookups, strict=True)
             ],
-            mode=convert.wire(max(found.mode for found in lookups)),
+            mode=convert.wire(packing.weakest(lookups)[0]),
         )
 
     @rpc
@@ -229,8 +227,5 @@ class StateService(CheckpointsService, WatchService, StateServiceServicer):
             mode=convert.wire(deleted.mode),
         )
 
-    async def _missing(self, _request: Any, context: Context) -> None:
-        """An RPC of a later release, unary or stream."""
-        await abort(context, Unsupported("this release does not have this RPC yet"), mode=self.mode())
-
-    Connect = _missing
+    async def Connect(self, _requests: Any, context: Context) -> None:
+        await self._streams.serve(context)

@@ -23,6 +23,8 @@ from sidecar.engine.checkpoints.jobs import Contents, Retention, Settle
 from sidecar.rpc.admin_service import AdminService, DeadWriteAccess
 from sidecar.rpc.calls import Admission, Commits
 from sidecar.rpc.collecting import Collections
+from sidecar.rpc.connect.reads import GetBatches
+from sidecar.rpc.connect.streams import Streams
 from sidecar.rpc.migrating import MigrationAccess
 from sidecar.rpc.outbox_service import OutboxAccess, OutboxService
 from sidecar.rpc.state_service import StateService
@@ -130,6 +132,7 @@ class Daemon:
         self._watches = Watches(self._engine.watching, self._admission, watches_max=self.settings.watches_max)
         self._followups = FollowupQueue(self.settings.followups_max)
         self._telemetry = Telemetry(self.settings, mode=self._health.mode)
+        self._streams = self._connect_streams()
         made = sinks.sinks(self.settings, ports.clock, self._telemetry.tracer)
         self._outboxes = Outboxes(
             namespaces,
@@ -214,6 +217,7 @@ class Daemon:
         end = asyncio.get_running_loop().time() + self.settings.grace_period_s
         try:
             self._watches.end()
+            self._streams.end()
             async with asyncio.timeout_at(end):
                 await self._admission.drain()
         except TimeoutError:
@@ -243,6 +247,7 @@ class Daemon:
             admission=self._admission,
             commits=self._commits,
             watches=self._watches,
+            streams=self._streams,
             submit=self._followups.submit,
             read_timeout_s=self.settings.read_timeout_s,
             mode=self._health.mode,
@@ -262,6 +267,7 @@ class Daemon:
             audit=self._audit,
         )
         add_StateServiceServicer_to_server(service, generic)
+        self._streams.behaviours = generic.carried
         outbox = OutboxAccess(
             outbox_of=outboxes.at,
             namespaces=self._engine.namespaces,
@@ -275,6 +281,11 @@ class Daemon:
         told = reflection.aio.ReflectionServicer((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, generic)
         return server
+
+    def _connect_streams(self) -> Streams:
+        gets = GetBatches(self._engine.reads, self._admission, self._telemetry.requests, self._followups.submit)
+        timeout_s = max(self.settings.read_timeout_s, self.settings.write_timeout_s)
+        return Streams(self._admission, gets, timeout_s=timeout_s, mode=self._health.mode)
 
     def _jobs(self, placement: Placement) -> tuple[Job, ...]:
         checkpoints = self._engine.checkpoints

@@ -10,7 +10,7 @@ import grpc
 from sidecar.core.audit import Audit
 from sidecar.rpc import large
 from sidecar.rpc.calls import guarded
-from sidecar.rpc.measuring import Requests
+from sidecar.rpc.measuring import UNARY, Requests
 from sidecar.runtime import memory
 from statesidecar.v1 import state_service_pb2
 
@@ -44,6 +44,8 @@ class GenericHandlers:
         self._moved = giving_back.moved
         self._gate = gate
         self._audit = audit
+        self.carried: dict[str, UNARY] = {}
+        """The behaviours of the StateService's unary RPCs by name, as they are served: what calls of a stream are given to."""
         if gate is not None:
             server.add_generic_rpc_handlers((gate,))
 
@@ -65,7 +67,11 @@ class GenericHandlers:
             handler = self._gate.guarded(f"{service}/{name}", handler)
         elif self._audit is not None:
             handler = self._audited(f"{service}/{name}", handler)
-        return self._measured(service, name, handler) if _is_ours(service) else handler
+        if _is_ours(service):
+            handler = self._measured(service, name, handler)
+        if service == _STATE and handler.unary_unary is not None:
+            self.carried[name] = handler.unary_unary
+        return handler
 
     def _audited(self, name: str, handler: Any) -> Any:
         from sidecar.rpc.access.methods import METHODS  # noqa: PLC0415  # a daemon without an audit log does without

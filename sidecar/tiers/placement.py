@@ -29,8 +29,8 @@ from sidecar.tiers.guard import Guard
 from sidecar.tiers.ledger import Ledger
 from sidecar.tiers.near import Near
 from sidecar.tiers.news import News
-from sidecar.tiers.reading import Found, Lookup, ReadThrough, with_near
-from sidecar.tiers.shown import Waking, shown, shown_entries
+from sidecar.tiers.reading import Early, Found, Lookup, ReadThrough, with_near, with_own
+from sidecar.tiers.shown import Waking, shown, shown_entries, whole
 
 SLOW_S = {Tier.HOT: 0.25, Tier.WARM: 1.0}
 """An answer that takes longer counts as a failure of its tier."""
@@ -103,17 +103,20 @@ class Placement:
         deadline: float | None,
         partial: bool = False,
         bytes_max: int | None = None,
+        early: Early | None = None,
     ) -> Found:
-        """Copies that are at least as new as their floors, from wherever they are.
+        """Copies that are at least as new as their floors, from wherever they are. `early` is told what a cache has.
 
         `partial`: a value that is in the cold tier while that is away has no tier; else it raises ColdUnavailable. Above
         `bytes_max` of several values, if some are in the cold tier, it is RESPONSE_TOO_LARGE, before any is loaded.
         """
-        found = await self._get(namespace, keys, floors, deadline=deadline)
+        if early is not None and self.cold is not None:
+            early = whole(early)
+        found = await self._get(namespace, keys, floors, deadline=deadline, early=early)
         return await self._shown(namespace, found, partial=partial, bytes_max=bytes_max)
 
     async def _get(
-        self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, deadline: float | None
+        self, namespace: str, keys: Sequence[str], floors: Sequence[int], *, deadline: float | None, early: Early | None
     ) -> Found:
         """As `get`, with pointers."""
         if not self.cached:
@@ -122,7 +125,7 @@ class Placement:
         near = self.near
         if near is None or not near.serves(namespace):
             return await self._through.get(
-                namespace, keys, floors, now=now, stale_possible=stale_possible, deadline=deadline
+                namespace, keys, floors, now=now, stale_possible=stale_possible, deadline=deadline, early=early
             )
         held = near.look_up(namespace, keys, floors, now=now) if near.trusted else [None] * len(keys)
         rest = [index for index, entry in enumerate(held) if entry is None]
@@ -151,12 +154,7 @@ class Placement:
         found = await self._through.get_cached(namespace, keys, floors, now=now)
         if self.near is not None and self.near.serves(namespace):
             held = self.near.look_up(namespace, keys, floors, now=now, counted=False)
-            found = Found(
-                [
-                    Lookup(entry, Tier.NEAR, stale_possible=True) if lookup.tier is Tier.NONE and entry else lookup
-                    for entry, lookup in zip(held, found.lookups, strict=True)
-                ]
-            )
+            found = with_own(held, found)
         return await self._shown(namespace, found, partial=True, bytes_max=bytes_max)
 
     async def get_strong(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import ge
 from typing import NamedTuple
 
 from sidecar.core.cache import Fill, Hit, Miss
@@ -39,6 +40,10 @@ class Lookup(NamedTuple):
         if self.tier is Tier.NONE:
             return ServingMode.PASSTHROUGH
         return ServingMode.DEGRADED if self.stale_possible else ServingMode.NORMAL
+
+
+Early = Callable[["Sequence[Lookup | None]"], None]
+"""Told what is known of some keys already, while the others (None) are read: a hit need not wait for a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,17 @@ class ReadThrough:
         now: int,
         stale_possible: bool,
         deadline: float | None,
+        early: Early | None = None,
     ) -> Found:
         """Copies at least as new as their floors; `stale_possible` is said of those that the cache answers."""
         held = await self._cache.look_up(namespace, keys, now=now)
-        if not any(floors) and set(map(type, held)) == {Hit}:
+        if set(map(type, held)) == {Hit}:
             # A batch that the cache has: written for speed, as the loop below says it.
-            self._cache.stats.looked_up(len(keys), len(keys))
-            new, hot = tuple.__new__, Tier.HOT
-            return Found([new(Lookup, (hit[0], hot, stale_possible)) for hit in held])  # type: ignore[index]  # all are hits
+            copies: list[Copy | None] = [hit[0] for hit in held]  # type: ignore[index]  # all are hits
+            if not any(floors) or all(map(ge, map(_version, copies), floors)):
+                self._cache.stats.looked_up(len(keys), len(keys))
+                new, hot = tuple.__new__, Tier.HOT
+                return Found([new(Lookup, (copy, hot, stale_possible)) for copy in copies])
         answers = [
             Lookup(found.copy, Tier.HOT, stale_possible)
             if isinstance(found, Hit) and _version(found.copy) >= floor
@@ -105,13 +113,15 @@ class ReadThrough:
         self._cache.stats.looked_up(len(keys) - len(missing), len(keys))
         if not missing:
             return Found(answers)  # type: ignore[arg-type]  # nothing is missing
-        copies = await self._load(namespace, missing, floors, now, deadline)
+        if early is not None and len(missing) < len(keys):
+            early(answers)
+        loaded = await self._load(namespace, missing, floors, now, deadline)
         for miss in missing:
-            answers[miss.index] = Lookup(copies[miss.key], self._tier)
+            answers[miss.index] = Lookup(loaded[miss.key], self._tier)
         return Found(
             answers,  # type: ignore[arg-type]  # _load has answered what was missing
-            fills=tuple(Fill(miss.key, copies[miss.key], miss.lease) for miss in missing if miss.lease is not None),
-            repairs=tuple(copy for miss in missing if miss.outdated and (copy := copies[miss.key]) is not None),
+            fills=tuple(Fill(miss.key, loaded[miss.key], miss.lease) for miss in missing if miss.lease is not None),
+            repairs=tuple(copy for miss in missing if miss.outdated and (copy := loaded[miss.key]) is not None),
         )
 
     def _missing(self, namespace: str, index: int, key: str, found: Hit | Miss) -> _Missing:
@@ -191,6 +201,15 @@ def with_near(held: Sequence[Entry | None], found: Found, *, stale_possible: boo
         next(others) if entry is None else Lookup(entry, Tier.NEAR, stale_possible=stale_possible) for entry in held
     ]
     return Found(answers, fills=found.fills, repairs=found.repairs)
+
+
+def with_own(held: Sequence[Entry | None], found: Found) -> Found:
+    """What nobody could be asked for, as near has it: a newer one may exist."""
+    lookups = [
+        Lookup(entry, Tier.NEAR, stale_possible=True) if lookup.tier is Tier.NONE and entry else lookup
+        for entry, lookup in zip(held, found.lookups, strict=True)
+    ]
+    return Found(lookups)
 
 
 def _serves(flight: Flight, floor: int, now: int) -> bool:

@@ -11,7 +11,7 @@ from sidecar.core.errors import ColdUnavailable, InvalidRequest, StoreUnavailabl
 from sidecar.core.modes import Tier
 from sidecar.core.ports import Clock
 from sidecar.tiers.cold import Cold, is_away, pointer_at
-from sidecar.tiers.reading import Found, Lookup
+from sidecar.tiers.reading import Early, Found, Lookup
 
 WAKING_BYTES_MAX = 32 << 20
 WAKING_S = 30.0
@@ -25,6 +25,19 @@ class Shown:
 
     found: Found
     outdated: tuple[str, ...] = ()
+
+
+def whole(early: Early) -> Early:
+    """Tells of those only whose values are not in the cold tier."""
+
+    def tell(lookups: Sequence[Lookup | None]) -> None:
+        early([None if lookup is None or _points(lookup.copy) else lookup for lookup in lookups])
+
+    return tell
+
+
+def _points(copy: Copy | None) -> bool:
+    return isinstance(copy, Entry) and pointer_at(copy) is not None
 
 
 class Waking:

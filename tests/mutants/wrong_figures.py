@@ -17,29 +17,29 @@ Make = Callable[[], Histogram]
 class UpperBoundIsOut(Histogram):
     """A value on a bound belongs to the bucket above, as in a histogram of half-open intervals."""
 
-    def record(self, value: float) -> None:
-        super().record(math.nextafter(value, math.inf) * (1 + 1e-9))
+    def record(self, value: float, count: int = 1) -> None:
+        super().record(math.nextafter(value, math.inf) * (1 + 1e-9), count)
 
 
 class BeginsAtAMillisecond(Histogram):
     """As the default buckets of OpenTelemetry: what is quicker is all the same."""
 
-    def record(self, value: float) -> None:
-        super().record(max(value, 0.001))
+    def record(self, value: float, count: int = 1) -> None:
+        super().record(max(value, 0.001), count)
 
 
 class CoarseAsPowersOfTwo(Histogram):
     """One bucket a doubling."""
 
-    def record(self, value: float) -> None:
-        super().record(2.0 ** math.ceil(math.log2(value)))
+    def record(self, value: float, count: int = 1) -> None:
+        super().record(2.0 ** math.ceil(math.log2(value)), count)
 
 
 class SumsWhatItRounded(Histogram):
     """The sum is that of the buckets' bounds: an average that is 4 % too large."""
 
-    def record(self, value: float) -> None:
-        super().record(2.0 ** (math.ceil(math.log2(value) * PER_DOUBLING) / PER_DOUBLING))
+    def record(self, value: float, count: int = 1) -> None:
+        super().record(2.0 ** (math.ceil(math.log2(value) * PER_DOUBLING) / PER_DOUBLING), count)
 
 
 class Sampled(Histogram):
@@ -49,10 +49,10 @@ class Sampled(Histogram):
         super().__init__()
         self._odd = False
 
-    def record(self, value: float) -> None:
+    def record(self, value: float, count: int = 1) -> None:
         self._odd = not self._odd
         if self._odd:
-            super().record(value)
+            super().record(value, count)
 
 
 class Live(Histogram):

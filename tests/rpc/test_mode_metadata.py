@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -14,6 +14,8 @@ from sidecar.core.modes import ServingMode, Tier
 from sidecar.core.policy import PolicyTable
 from sidecar.engine.engine import Engine
 from sidecar.rpc.calls import Admission, Commits
+from sidecar.rpc.connect.reads import GetBatches
+from sidecar.rpc.connect.streams import Streams
 from sidecar.rpc.state_service import StateService
 from sidecar.rpc.watch_service import Watches
 from sidecar.runtime.ports import SystemPorts
@@ -51,6 +53,7 @@ async def served() -> AsyncIterator[Served]:
         engine,
         admission=admission,
         commits=Commits(5.0),
+        streams=Streams(admission, cast("GetBatches", None), timeout_s=1.0),
         watches=Watches(engine.watching, admission, watches_max=1),
         submit=lambda _: None,
         read_timeout_s=5.0,
@@ -105,10 +108,6 @@ async def test_an_error_carries_the_mode_of_the_daemon(served: Served, reason: s
     served.mode = mode
 
     assert await modes(getattr(served.stub, rpc)(request)) == (code, [mode.name])
-
-
-async def test_a_stream_of_a_later_release_carries_the_mode_of_the_daemon(served: Served) -> None:
-    assert await modes(served.stub.Connect()) == (grpc.StatusCode.UNIMPLEMENTED, ["DEGRADED"])
 
 
 async def test_unavailable_carries_the_mode_of_the_daemon(served: Served) -> None:

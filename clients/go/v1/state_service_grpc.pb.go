@@ -99,8 +99,10 @@ type StateServiceClient interface {
 	// OUT_OF_RANGE, WATCH_TOO_SLOW, SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED, ENTRY_CORRUPT, STORE_CORRUPT,
 	// AUTHORITY_UNAVAILABLE, PASSTHROUGH, QUEUE_FULL, CAPABILITY_MISSING, DRAINING.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
-	// Many calls a message, one stream a client. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-	// Reasons: CAPABILITY_MISSING; each call carries its own status.
+	// Many calls a message, one stream a client. Each call of a frame is answered by itself, in any order, as its own RPC
+	// would be; reads that come together are read together. The daemon reads the next frame when there is room for its
+	// calls. Half-closed, or when the daemon drains, it answers what it has read, and ends; what it never read has no effect.
+	// Reasons: QUEUE_FULL, DRAINING, FIELD_UNKNOWN, REQUEST_MALFORMED; each call carries its own status.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
 	// Snapshots a key, or all keys under a prefix, at one moment, on the server: no payload crosses. An absent key is
 	// KEY_NOT_FOUND, and so is a prefix without keys. At most 10,000 entries and 64 MiB of values; needs the authority.
@@ -381,8 +383,10 @@ type StateServiceServer interface {
 	// OUT_OF_RANGE, WATCH_TOO_SLOW, SCHEMA_TOO_NEW, SCHEMA_STEP_FAILED, ENTRY_CORRUPT, STORE_CORRUPT,
 	// AUTHORITY_UNAVAILABLE, PASSTHROUGH, QUEUE_FULL, CAPABILITY_MISSING, DRAINING.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
-	// Many calls a message, one stream a client. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-	// Reasons: CAPABILITY_MISSING; each call carries its own status.
+	// Many calls a message, one stream a client. Each call of a frame is answered by itself, in any order, as its own RPC
+	// would be; reads that come together are read together. The daemon reads the next frame when there is room for its
+	// calls. Half-closed, or when the daemon drains, it answers what it has read, and ends; what it never read has no effect.
+	// Reasons: QUEUE_FULL, DRAINING, FIELD_UNKNOWN, REQUEST_MALFORMED; each call carries its own status.
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
 	// Snapshots a key, or all keys under a prefix, at one moment, on the server: no payload crosses. An absent key is
 	// KEY_NOT_FOUND, and so is a prefix without keys. At most 10,000 entries and 64 MiB of values; needs the authority.

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from sidecar.core.audit import AuditKind
+from sidecar.rpc.connect import calls
 
 
 class Group(StrEnum):
@@ -57,8 +58,8 @@ METHODS: dict[str, Method] = {
     **_named(_STATE, "Watch", Method(Group.WATCH)),
     **_named(_STATE, "Checkpoint GetCheckpoint ListCheckpoints DeleteCheckpoint", Method(Group.CHECKPOINT)),
     **_named(_STATE, "Restore", Method(Group.CHECKPOINT, audited=AuditKind.RESTORE)),
-    # Its calls name a namespace each, which nobody checks one by one.
-    **_named(_STATE, "Connect", Method(None, Scope.DAEMON)),
+    # Its calls are checked one by one: whoever may make one may open it.
+    **_named(_STATE, "Connect", Method(None, Scope.NOTHING)),
     **_named(_OUTBOX, "Consume ListDeadLetters Redrive", Method(Group.OUTBOX)),
     # Names of namespaces, and how much they hold, are in it.
     **_named(_ADMIN, "GetStatus", Method(Group.ADMIN, Scope.DAEMON)),
@@ -72,12 +73,22 @@ METHODS: dict[str, Method] = {
     **_named(_REFLECTION, "ServerReflectionInfo", Method(Group.REFLECTION, Scope.NOTHING)),
 }
 """By full name, like `statesidecar.v1.StateService/Get`. On the wire a slash comes before it, and nothing else is one."""
+CONNECT = f"{_STATE}/Connect"
+CARRIED = frozenset(METHODS) & {f"{_STATE}/{name}" for name in calls.CARRIED.values()}
+"""What calls of that stream stand for."""
 
 
 def of_rule(name: str) -> frozenset[str]:
-    """The methods that a rule names by a group or by a full name. Raises ValueError for anything else."""
+    """The methods that a rule names by a group or by a full name, with the stream that carries them.
+
+    Raises ValueError for anything else.
+    """
     if name in METHODS:
-        return frozenset({name})
+        return _with_stream({name})
     if name in set(Group):
-        return frozenset(full for full, method in METHODS.items() if method.group == name)
+        return _with_stream({full for full, method in METHODS.items() if method.group == name})
     raise ValueError(f"{name!r} is no method and no group: write {', '.join(Group)}, or a method's full name")
+
+
+def _with_stream(methods: set[str]) -> frozenset[str]:
+    return frozenset(methods if CARRIED.isdisjoint(methods) else {*methods, CONNECT})

@@ -238,26 +238,46 @@ class UpdateResponse(_message.Message):
     def __init__(self, version: _Optional[int] = ..., value: _Optional[bytes] = ..., durability: _Optional[_Union[_types_pb2.Durability, str]] = ..., mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class BatchGetRequest(_message.Message):
-    __slots__ = ("namespace", "keys", "consistency", "min_versions", "max_schema_version")
+    __slots__ = ("namespace", "keys", "consistency", "min_versions", "max_schema_version", "packed")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     MIN_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     keys: _containers.RepeatedScalarFieldContainer[str]
     consistency: _types_pb2.Consistency
     min_versions: _containers.RepeatedScalarFieldContainer[int]
     max_schema_version: int
-    def __init__(self, namespace: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., consistency: _Optional[_Union[_types_pb2.Consistency, str]] = ..., min_versions: _Optional[_Iterable[int]] = ..., max_schema_version: _Optional[int] = ...) -> None: ...
+    packed: bool
+    def __init__(self, namespace: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., consistency: _Optional[_Union[_types_pb2.Consistency, str]] = ..., min_versions: _Optional[_Iterable[int]] = ..., max_schema_version: _Optional[int] = ..., packed: _Optional[bool] = ...) -> None: ...
 
 class BatchGetResponse(_message.Message):
-    __slots__ = ("results", "mode")
+    __slots__ = ("results", "mode", "packed")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[BatchGetResult]
     mode: _types_pb2.ServingMode
-    def __init__(self, results: _Optional[_Iterable[_Union[BatchGetResult, _Mapping]]] = ..., mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ...) -> None: ...
+    packed: PackedValues
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchGetResult, _Mapping]]] = ..., mode: _Optional[_Union[_types_pb2.ServingMode, str]] = ..., packed: _Optional[_Union[PackedValues, _Mapping]] = ...) -> None: ...
+
+class PackedValues(_message.Message):
+    __slots__ = ("values", "sizes", "versions", "content_types", "content_type_indexes", "stale_possible")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPES_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_INDEXES_FIELD_NUMBER: _ClassVar[int]
+    STALE_POSSIBLE_FIELD_NUMBER: _ClassVar[int]
+    values: bytes
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    content_types: _containers.RepeatedScalarFieldContainer[str]
+    content_type_indexes: _containers.RepeatedScalarFieldContainer[int]
+    stale_possible: bool
+    def __init__(self, values: _Optional[bytes] = ..., sizes: _Optional[_Iterable[int]] = ..., versions: _Optional[_Iterable[int]] = ..., content_types: _Optional[_Iterable[str]] = ..., content_type_indexes: _Optional[_Iterable[int]] = ..., stale_possible: _Optional[bool] = ...) -> None: ...
 
 class BatchGetResult(_message.Message):
     __slots__ = ("key", "entry", "served_by", "stale_possible")
@@ -424,7 +444,7 @@ class ConnectRequest(_message.Message):
     def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "get", "set", "cas", "delete", "touch", "update", "batch_get", "list", "delete_prefix", "transact", "checkpoint", "get_checkpoint", "list_checkpoints", "delete_checkpoint", "restore", "timeout")
+    __slots__ = ("id", "get", "set", "cas", "delete", "touch", "update", "batch_get", "list", "delete_prefix", "transact", "checkpoint", "get_checkpoint", "list_checkpoints", "delete_checkpoint", "restore", "timeout", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     GET_FIELD_NUMBER: _ClassVar[int]
     SET_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +462,7 @@ class Call(_message.Message):
     DELETE_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     RESTORE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: int
     get: GetRequest
     set: SetRequest
@@ -459,7 +480,8 @@ class Call(_message.Message):
     delete_checkpoint: DeleteCheckpointRequest
     restore: RestoreRequest
     timeout: _duration_pb2.Duration
-    def __init__(self, id: _Optional[int] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., set: _Optional[_Union[SetRequest, _Mapping]] = ..., cas: _Optional[_Union[CASRequest, _Mapping]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping]] = ..., touch: _Optional[_Union[TouchRequest, _Mapping]] = ..., update: _Optional[_Union[UpdateRequest, _Mapping]] = ..., batch_get: _Optional[_Union[BatchGetRequest, _Mapping]] = ..., list: _Optional[_Union[ListRequest, _Mapping]] = ..., delete_prefix: _Optional[_Union[DeletePrefixRequest, _Mapping]] = ..., transact: _Optional[_Union[TransactRequest, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointRequest, _Mapping]] = ..., get_checkpoint: _Optional[_Union[GetCheckpointRequest, _Mapping]] = ..., list_checkpoints: _Optional[_Union[ListCheckpointsRequest, _Mapping]] = ..., delete_checkpoint: _Optional[_Union[DeleteCheckpointRequest, _Mapping]] = ..., restore: _Optional[_Union[RestoreRequest, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[int] = ..., get: _Optional[_Union[GetRequest, _Mapping]] = ..., set: _Optional[_Union[SetRequest, _Mapping]] = ..., cas: _Optional[_Union[CASRequest, _Mapping]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping]] = ..., touch: _Optional[_Union[TouchRequest, _Mapping]] = ..., update: _Optional[_Union[UpdateRequest, _Mapping]] = ..., batch_get: _Optional[_Union[BatchGetRequest, _Mapping]] = ..., list: _Optional[_Union[ListRequest, _Mapping]] = ..., delete_prefix: _Optional[_Union[DeletePrefixRequest, _Mapping]] = ..., transact: _Optional[_Union[TransactRequest, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointRequest, _Mapping]] = ..., get_checkpoint: _Optional[_Union[GetCheckpointRequest, _Mapping]] = ..., list_checkpoints: _Optional[_Union[ListCheckpointsRequest, _Mapping]] = ..., delete_checkpoint: _Optional[_Union[DeleteCheckpointRequest, _Mapping]] = ..., restore: _Optional[_Union[RestoreRequest, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
     __slots__ = ("results",)

@@ -241,8 +241,10 @@ class StateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Connect(self, request_iterator, context):
-        """Many calls a message, one stream a client. This release answers UNIMPLEMENTED, CAPABILITY_MISSING.
-        Reasons: CAPABILITY_MISSING; each call carries its own status.
+        """Many calls a message, one stream a client. Each call of a frame is answered by itself, in any order, as its own RPC
+        would be; reads that come together are read together. The daemon reads the next frame when there is room for its
+        calls. Half-closed, or when the daemon drains, it answers what it has read, and ends; what it never read has no effect.
+        Reasons: QUEUE_FULL, DRAINING, FIELD_UNKNOWN, REQUEST_MALFORMED; each call carries its own status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
