@@ -33,3 +33,13 @@ def test_a_forgotten_floor_starts_again_lower() -> None:
     floors.observe("n", "k", 2)
 
     assert floors.get("n", "k") == 2
+
+
+def test_a_batch_is_remembered_as_each_of_its_keys_would_be() -> None:
+    floors = Floors(keys_max=3)
+    floors.observe("n", "a", 5)
+
+    floors.observe_all("n", ["b", "a", "c", "d", "e"], [7, 4, 0, 8, 9])
+
+    assert floors.get_all("n", ["a", "b", "c", "d", "e"]) == [5, 0, 0, 8, 9]
+    assert floors.get_all("n", ["b", "c"]) == []

@@ -144,7 +144,7 @@ def test_cut_connections_are_not_noticed(volatile: RunningSidecar, blocking: boo
 def test_a_connection_that_is_silent_is_given_up(
     volatile: RunningSidecar, blocking: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statesidecar._watches.SILENCE_S", 0.2)
+    monkeypatch.setattr(Following, "silence_s", 0.2)
     monkeypatch.setattr("statesidecar._watches._LOOK_S", 0.05)
     client = volatile.client()
     with Proxy(volatile.target) as proxy, begun(proxy.target, blocking=blocking) as watched:

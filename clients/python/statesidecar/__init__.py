@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WatchExpired,
         WriteOutcomeUnknown,
     )
+    from statesidecar.near import NearCache
     from statesidecar.operations import (
         AppendOp,
         CasOp,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         UpdateResult,
         WriteResult,
     )
+    from statesidecar.vectors import Vectors
     from statesidecar.watching import WatchEvent, WatchEventType
 
 __version__ = "0.1.0"
@@ -97,6 +99,7 @@ __all__ = [
     "LatencySummary",
     "LimitExceeded",
     "MergePatchOp",
+    "NearCache",
     "NotFound",
     "OutboxMessage",
     "PermissionDenied",
@@ -119,6 +122,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UpdateResult",
+    "Vectors",
     "VersionConflict",
     "Watch",
     "WatchEvent",
@@ -164,6 +168,7 @@ _NAMES = {
         "WatchExpired",
         "WriteOutcomeUnknown",
     ),
+    "near": ("NearCache",),
     "operations": (
         "AppendOp",
         "CasOp",
@@ -198,6 +203,7 @@ _NAMES = {
         "UpdateResult",
         "WriteResult",
     ),
+    "vectors": ("Vectors",),
     "watching": (
         "WatchEvent",
         "WatchEventType",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
@@ -16,13 +16,17 @@ from statesidecar import _requests
 from statesidecar._channel import Connection, connect, resolve_target
 from statesidecar._credentials import FilePath, Tls, credentials_for
 from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
+from statesidecar._near import Near
+from statesidecar._near_async import close_near, near_first, watch_near
+from statesidecar._near_calls import Door, near_of, states
 from statesidecar._outboxes import AsyncOutbox
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session, SessionPlans, States
-from statesidecar._status import error_of_rpc
+from statesidecar._stream_async import end, send
 from statesidecar._watches import AsyncWatch
 from statesidecar.checkpoints import Checkpoint
-from statesidecar.errors import InvalidRequest, StateSidecarError
+from statesidecar.errors import CLIENT_QUEUE_FULL, InvalidRequest, StateSidecarError
+from statesidecar.near import NearCache
 from statesidecar.types import Entry
 
 P = ParamSpec("P")
@@ -66,23 +70,25 @@ class AsyncStateClient:
         token: str | Callable[[], str] | None = None,
         token_file: FilePath | None = None,
         tls: Tls | None = None,
+        near: Mapping[str, NearCache] | None = None,
     ) -> None:
         """`target`: host:port or unix:///path; None: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.
 
         `timeout_s` is the time of a call with all its retries. `token`: a bearer token, or a function that tells the one
         of now, which is asked before each attempt and must not block; or the `token_file` that has it, read again when it changes. `tls`: for TCP.
         None: $STATE_SIDECAR_TOKEN_FILE, $STATE_SIDECAR_TLS_CA, _CERTIFICATE and _KEY. Raises InvalidRequest
-        (TOKEN_IN_PLAIN_TEXT) for a token to another machine without TLS.
+        (TOKEN_IN_PLAIN_TEXT) for a token to another machine without TLS. `near`: namespaces that have copies in this process.
         """
         self.target = resolve_target(target)
         self._credentials = credentials_for(self.target, token, token_file, tls)
         self._token = self._credentials.token
-        self._calls = States(timeout_s, retry, token=self._token)
+        self._calls = states(timeout_s, retry, self._token, near)
+        self._near = near_of(self._calls)
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    get = _awaiting(States.get)
+    get = near_first(States.get)
     batch_get = _awaiting(States.batch_get)
     set = _awaiting(States.set)
     cas = _awaiting(States.cas)
@@ -98,6 +104,8 @@ class AsyncStateClient:
     delete_checkpoint = _awaiting(States.delete_checkpoint)
     restore = _awaiting(States.restore)
     status = _awaiting(States.status)
+    vectors = _awaiting(States.vectors)
+    set_vector = _awaiting(States.set_vector)
     update = _awaiting(States.update)
     session = _opening(States.session)
 
@@ -194,9 +202,10 @@ class AsyncStateClient:
     async def close(self) -> None:
         """Closes the connection. Calls in flight fail."""
         self._closed = True
+        await close_near(self._near.values())
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.channel.close()
+            await end(connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,6 +214,9 @@ class AsyncStateClient:
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _watch_near(self, near: Near) -> None:
+        watch_near(near, self._calls, Door(self._borrow, self._give_back, self._give_up), self)
 
     async def _run(self, plan: Plan[T]) -> T:
         resume: Callable[[Any], Effect] = plan.send
@@ -218,7 +230,8 @@ class AsyncStateClient:
             finally:
                 came = None  # An error has this frame in its traceback: kept here, both would wait for the collector
             try:
-                resume, came = plan.send, await self._perform(effect)
+                work = self._attempt(effect) if type(effect) is Attempt else self._perform(effect)
+                resume, came = plan.send, await work
             except StateSidecarError as error:
                 resume, came = plan.throw, error
 
@@ -239,20 +252,17 @@ class AsyncStateClient:
         connection = self._borrow()
         answers = connection.answers
         try:
-            reply = await connection.rpcs[attempt.rpc](attempt.request, timeout=attempt.timeout_s)
-        except grpc.RpcError as error:
-            raise self._failed(connection, answers, error) from error
-        else:
+            reply = await send(connection, attempt, self._token)
             connection.answers += 1
             return reply
+        except StateSidecarError as failure:
+            if failure.reason != CLIENT_QUEUE_FULL and connection.failed(failure, answers):
+                self._give_up(connection)
+            raise
         finally:
-            await self._give_back(connection)
-
-    def _failed(self, connection: Connection, answers: int, error: grpc.RpcError) -> StateSidecarError:
-        failure = error_of_rpc(error)
-        if connection.failed(failure, answers):
-            self._give_up(connection)
-        return failure
+            connection.in_flight -= 1
+            if connection is not self._connection or connection.outdated:
+                await self._let_go(connection)
 
     def _give_up(self, connection: Connection) -> None:
         """Nothing comes over it any more: the next call makes another."""
@@ -261,10 +271,13 @@ class AsyncStateClient:
 
     async def _give_back(self, connection: Connection) -> None:
         connection.in_flight -= 1
+        await self._let_go(connection)
+
+    async def _let_go(self, connection: Connection) -> None:
         if connection is self._connection and connection.outdated:
             self._connection = None
         if connection is not self._connection and connection.in_flight == 0:
-            await connection.channel.close()
+            await end(connection)
             connection.forget()
 
     def _borrow(self) -> Connection:

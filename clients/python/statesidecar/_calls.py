@@ -96,21 +96,10 @@ class Calls(Sender):
         """Reads up to 1000 keys, each as `get` would, in their order; not a snapshot."""
         deadline = self._deadline(timeout_s)
         names = list(keys)
-        floors = [self._floor(namespace, key, consistency) for key in names]
-        try:
-            known = floors if any(floors) else []
-            request = _requests.batch_get(namespace, names, consistency, known, max_schema_version)
-            reply = yield from self._send("BatchGet", request, deadline)
-        except FailedPrecondition as error:
-            if error.reason != errors.EPOCH_CHANGED:
-                raise
-            for key in names:
-                self.floors.forget(namespace, key)
-            request = _requests.batch_get(namespace, names, consistency, [], max_schema_version)
-            reply = yield from self._send("BatchGet", request, deadline)
-        results = _replies.batch_get(reply)
-        for key, result in zip(names, results, strict=True):
-            self.floors.observe(namespace, key, result.version)
+        results = _replies.batch_get(
+            (yield from self._batch(namespace, names, consistency, max_schema_version, deadline, packed=False))
+        )
+        self.floors.observe_all(namespace, names, [result.version for result in results])
         return results
 
     def list_page(

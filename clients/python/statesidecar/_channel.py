@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import grpc
 
+from statesidecar import _forking
 from statesidecar._credentials import Credentials, Stamp
 from statesidecar.errors import StateSidecarError
 from statesidecar.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -53,16 +54,31 @@ class Connection:
         self._stamp = stamp
         self.answers = 0
         self.in_flight = 0
+        #: The stream for new calls, of `_stream_async` or `_stream_sync`; and all that have not ended.
+        self.stream: Any = None
+        self.streams: set[Any] = set()
+        #: Whether the daemon has Connect, as far as is known.
+        self.connects = True
 
     @property
     def outdated(self) -> bool:
         """Whether the next connection had other TLS files: those of this one may no longer be good for a handshake."""
         return self._tls is not None and (now := self._tls.stamp()) != self._stamp and now != ()
 
+    def ended(self, stream: Any) -> None:
+        """A stream of this connection is gone."""
+        self.streams.discard(stream)
+        if self.stream is stream:
+            self.stream = None
+        if stream.refused:
+            self.connects = False
+
     def forget(self) -> None:
         """Closed: let go of what keeps the channel, whose socket would else wait for the garbage collector."""
         self.rpcs = {}
+        self.stream = None
         self.channel = None
+        _forking.closed(self)
 
     def failed(self, error: StateSidecarError, answers_before: int) -> bool:
         """Notes how a call ended that began after `answers_before` answers; whether the connection is to be given up."""
@@ -72,8 +88,24 @@ class Connection:
         return False
 
 
+def let_go(call: Any) -> None:
+    """Parts with a call of grpc.aio that is of no more use.
+
+    It is told that it has ended by a callback that it keeps, and that keeps it: since grpcio 1.83 each call is such a ring,
+    and a closed channel's socket stays open until the garbage collector has found the last.
+    """
+    vars(call).clear()
+
+
 def connect(library: Any, target: str, credentials: Credentials) -> Connection:
-    """A connection of `library`: grpc or grpc.aio. Raises InvalidRequest where TLS's files can't be used."""
+    """A connection of `library`: grpc or grpc.aio. Raises InvalidRequest where TLS's files can't be used, or after a fork (CLIENT_FORKED)."""
+    _forking.check()
+    connection = _connection(library, target, credentials)
+    _forking.opened(connection, asyncio=library is not grpc)
+    return connection
+
+
+def _connection(library: Any, target: str, credentials: Credentials) -> Connection:
     if (tls := credentials.tls) is None:
         return Connection(library.insecure_channel(target, options=OPTIONS), credentials)
     stamp = tls.stamp()

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, assert_never
 
 import grpc
 
-from statesidecar import _requests
+from statesidecar import _forking, _requests
 from statesidecar._channel import Connection, connect, resolve_target
 from statesidecar._credentials import FilePath, Tls, credentials_for
 from statesidecar._effects import Attempt, Effect, Invoke, Pause, Plan
+from statesidecar._near import Near
+from statesidecar._near_calls import Door, near_of, states
+from statesidecar._near_sync import near_first, watch_near
 from statesidecar._outboxes import Outbox
 from statesidecar._retry import RetryPolicy
 from statesidecar._states import Session, SessionPlans, States
 from statesidecar._status import error_of_rpc
+from statesidecar._stream_sync import Streams, close
 from statesidecar._watches import Watch
 from statesidecar.checkpoints import Checkpoint
 from statesidecar.errors import InvalidRequest, StateSidecarError
+from statesidecar.near import NearCache
 from statesidecar.types import Entry
 
 P = ParamSpec("P")
@@ -50,8 +55,9 @@ def _opening(
 class StateClient:
     """A blocking client of the daemon beside this process. Threads may share one.
 
-    It connects at its first call, so it may be made before a fork, but not used before one. The calls are those of
-    `statesidecar._calls`, which it shares with the asyncio client.
+    Their calls share one stream. It connects at its first call, so it may be made before a fork. Used before one, it
+    works in the child with a connection of its own if GRPC_ENABLE_FORK_SUPPORT=1 was set before gRPC was imported and no
+    thread was in a call; without that variable it raises InvalidRequest (CLIENT_FORKED) there.
     """
 
     def __init__(
@@ -63,23 +69,27 @@ class StateClient:
         token: str | Callable[[], str] | None = None,
         token_file: FilePath | None = None,
         tls: Tls | None = None,
+        near: Mapping[str, NearCache] | None = None,
     ) -> None:
         """`target`: host:port or unix:///path; None: $STATE_SIDECAR_TARGET, else 127.0.0.1:7420.
 
         `timeout_s` is the time of a call with all its retries. `token`: a bearer token, or a function that tells the one
         of now, which is asked before each attempt; or the `token_file` that has it, read again when it changes. `tls`: for TCP.
         None: $STATE_SIDECAR_TOKEN_FILE, $STATE_SIDECAR_TLS_CA, _CERTIFICATE and _KEY. Raises InvalidRequest
-        (TOKEN_IN_PLAIN_TEXT) for a token to another machine without TLS.
+        (TOKEN_IN_PLAIN_TEXT) for a token to another machine without TLS. `near`: namespaces that have copies in this process.
         """
         self.target = resolve_target(target)
         self._credentials = credentials_for(self.target, token, token_file, tls)
         self._token = self._credentials.token
-        self._calls = States(timeout_s, retry, token=self._token)
+        self._calls = states(timeout_s, retry, self._token, near)
+        self._near = near_of(self._calls)
         self._lock = threading.Lock()
+        self._streams = Streams(self._token)
         self._connection: Connection | None = None
         self._closed = False
+        _forking.joins(self)
 
-    get = _blocking(States.get)
+    get = near_first(States.get)
     batch_get = _blocking(States.batch_get)
     set = _blocking(States.set)
     cas = _blocking(States.cas)
@@ -95,6 +105,8 @@ class StateClient:
     delete_checkpoint = _blocking(States.delete_checkpoint)
     restore = _blocking(States.restore)
     status = _blocking(States.status)
+    vectors = _blocking(States.vectors)
+    set_vector = _blocking(States.set_vector)
     update = _blocking(States.update)
     session = _opening(States.session)
 
@@ -191,8 +203,10 @@ class StateClient:
         with self._lock:
             self._closed = True
             connection, self._connection = self._connection, None
+        for near in self._near.values():
+            near.close()
         if connection is not None:
-            connection.channel.close()
+            close(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -201,6 +215,9 @@ class StateClient:
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _watch_near(self, near: Near) -> None:
+        watch_near(near, self._calls, Door(self._borrow, self._give_back, self._give_up), self)
 
     def _run(self, plan: Plan[T]) -> T:
         resume: Callable[[Any], Effect] = plan.send
@@ -234,9 +251,14 @@ class StateClient:
         connection = self._borrow()
         answers = connection.answers
         try:
-            reply = connection.rpcs[attempt.rpc](attempt.request, timeout=attempt.timeout_s)
+            reply = self._streams.call(connection, attempt)
+            if reply is None:
+                reply = connection.rpcs[attempt.rpc](attempt.request, timeout=attempt.timeout_s)
         except grpc.RpcError as error:
-            raise self._failed(connection, answers, error) from error
+            raise self._failed(connection, answers, error_of_rpc(error)) from error
+        except StateSidecarError as error:
+            self._failed(connection, answers, error)
+            raise
         else:
             connection.answers += 1
             return reply
@@ -254,8 +276,7 @@ class StateClient:
             self._connection.in_flight += 1
             return self._connection
 
-    def _failed(self, connection: Connection, answers: int, error: grpc.RpcError) -> StateSidecarError:
-        failure = error_of_rpc(error)
+    def _failed(self, connection: Connection, answers: int, failure: StateSidecarError) -> StateSidecarError:
         if connection.failed(failure, answers):
             self._give_up(connection)
         return failure
@@ -273,7 +294,14 @@ class StateClient:
                 self._connection = None
             unused = connection is not self._connection and connection.in_flight == 0
         if unused:
-            connection.channel.close()
+            close(connection)
+
+    def _locks(self) -> Iterator[Any]:
+        yield self._lock
+        yield from self._streams.locks(self._connection)
+
+    def _forked(self) -> None:
+        self._connection = None
 
 
 class SessionContext:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: there is one for each call, and it would take three times as long to make
 class Attempt:
     """One RPC. Answers its response, or throws a StateSidecarError into the plan."""
 

@@ -23,6 +23,8 @@ SILENCE_S: Final = 30.0
 class Following:
     """One watch over all its streams."""
 
+    silence_s = SILENCE_S
+
     def __init__(
         self, request: pb.WatchRequest, retry: RetryPolicy, random: Callable[[], float], token: Token | None = None
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -30,6 +30,10 @@ from statesidecar.types import (
 from statesidecar.v1 import admin_service_pb2, outbox_service_pb2, types_pb2
 from statesidecar.v1 import state_service_pb2 as pb
 
+# Of each read: an enum's own look-up by number costs five times as much.
+_MODES: Final[dict[int, ServingMode]] = {mode.value: mode for mode in ServingMode}
+_TIERS: Final[dict[int, Tier]] = {tier.value: tier for tier in Tier}
+
 
 def entry(message: types_pb2.Entry) -> Entry:
     """One entry."""
@@ -49,7 +53,8 @@ def entry(message: types_pb2.Entry) -> Entry:
 
 def get(reply: pb.GetResponse) -> GetResult:
     """Of `get`."""
-    return _read(reply, ServingMode(reply.mode))
+    mode = reply.mode
+    return _read(reply, _MODES.get(mode) or ServingMode(mode))
 
 
 def batch_get(reply: pb.BatchGetResponse) -> list[GetResult]:
@@ -204,10 +209,11 @@ def latency(told: admin_service_pb2.LatencySummary) -> LatencySummary:
 
 
 def _read(reply: pb.GetResponse | pb.BatchGetResult, mode: ServingMode) -> GetResult:
+    served_by = reply.served_by
     return GetResult(
         entry=entry(reply.entry) if reply.HasField("entry") else None,
         mode=mode,
-        served_by=Tier(reply.served_by),
+        served_by=_TIERS.get(served_by) or Tier(served_by),
         stale_possible=reply.stale_possible,
     )
 
@@ -244,4 +250,5 @@ def _time(message: Any, field: str) -> datetime | None:
     if not message.HasField(field):
         return None
     timestamp: Timestamp = getattr(message, field)
-    return timestamp.ToDatetime(tzinfo=UTC)
+    # As `ToDatetime` does, in a tenth of its time: each read has two or three. A float is exact to a microsecond until 2242.
+    return datetime.fromtimestamp(timestamp.seconds + timestamp.nanos // 1000 / 1e6, UTC)

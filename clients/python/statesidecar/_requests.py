@@ -62,14 +62,17 @@ def batch_get(
     consistency: Consistency,
     min_versions: Iterable[int],
     max_schema_version: int = 0,
+    *,
+    packed: bool = False,
 ) -> pb.BatchGetRequest:
-    """Of `batch_get`."""
+    """Of `batch_get`, and of `vectors`."""
     return pb.BatchGetRequest(
         namespace=namespace,
         keys=keys,
         consistency=int(consistency),  # type: ignore[arg-type]  # as above
         min_versions=min_versions,
         max_schema_version=max_schema_version,
+        packed=packed,
     )
 
 

@@ -26,7 +26,9 @@ _OUTCOME_OPEN: Final = frozenset(
 # The daemon's definite answers: with the same request id they are about the first delivery as well.
 _DEFINITE: Final = frozenset({_Code.ABORTED, _Code.INVALID_ARGUMENT, _Code.FAILED_PRECONDITION, _Code.NOT_FOUND})
 # What gRPC says of a call for which it never had a connection. Anything else it may have sent.
-_NEVER_SENT: Final = "failed to connect to all addresses"
+_NEVER_CONNECTED: Final = "failed to connect to all addresses"
+#: How the message begins of a call that was still waiting to be sent when its stream broke.
+NEVER_SENT: Final = "never sent"
 _HALVING_FLOOR_S: Final = 0.2
 
 
@@ -65,6 +67,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """A call was made."""
+        if self._left == self._full:
+            return  # As nearly always; who spends at this very moment has one call less to its credit
         with self._lock:
             self._left = min(self._left + 1, self._full)
 
@@ -105,7 +109,8 @@ def attempt_timeout_s(remaining_s: float, *, attempt: int, splits: bool, policy:
 
 def never_sent(error: StateSidecarError) -> bool:
     """Whether there was no connection to send it on: no daemon has heard of it."""
-    return error.code is _Code.UNAVAILABLE and not error.reason and error.message.startswith(_NEVER_SENT)
+    known = (_NEVER_CONNECTED, NEVER_SENT)
+    return error.code is _Code.UNAVAILABLE and not error.reason and error.message.startswith(known)
 
 
 def outcome_open(error: StateSidecarError) -> bool:
@@ -127,7 +132,7 @@ def repeatable(error: StateSidecarError, *, idempotent: bool) -> bool:
         case _Code.UNAVAILABLE, "AUTHORITY_UNAVAILABLE":
             return isinstance(error, Unavailable) and error.retry_after_s is not None
         case _Code.RESOURCE_EXHAUSTED, reason:
-            return reason == errors.QUEUE_FULL
+            return reason in {errors.QUEUE_FULL, errors.CLIENT_QUEUE_FULL}
         case ((_Code.UNAVAILABLE | _Code.DEADLINE_EXCEEDED), _):
             return True
         case ((_Code.UNKNOWN | _Code.CANCELLED | _Code.INTERNAL), _):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, Final
 
-from statesidecar import errors
+from statesidecar import _requests, errors
 from statesidecar._credentials import Renewal, Token
 from statesidecar._effects import Attempt, Pause, Plan
 from statesidecar._floors import Floors
@@ -23,6 +23,7 @@ from statesidecar._retry import (
 )
 from statesidecar.errors import DeadlineExceeded, FailedPrecondition, NotFound, StateSidecarError, VersionConflict
 from statesidecar.types import Consistency
+from statesidecar.v1 import state_service_pb2 as pb
 
 _RANDOM: Final = SystemRandom()
 
@@ -56,6 +57,29 @@ class Sender:
 
     def _deadline(self, timeout_s: float | None) -> float:
         return self._clock() + (self._timeout_s if timeout_s is None else timeout_s)
+
+    def _batch(
+        self,
+        namespace: str,
+        names: Sequence[str],
+        consistency: Consistency,
+        max_schema_version: int,
+        deadline: float,
+        *,
+        packed: bool,
+    ) -> Plan[pb.BatchGetResponse]:
+        floors = [] if consistency is Consistency.STRONG else self.floors.get_all(namespace, names)
+        try:
+            request = _requests.batch_get(namespace, names, consistency, floors, max_schema_version, packed=packed)
+            reply: pb.BatchGetResponse = yield from self._send("BatchGet", request, deadline)
+        except FailedPrecondition as error:
+            if error.reason != errors.EPOCH_CHANGED:
+                raise
+            for key in names:
+                self.floors.forget(namespace, key)
+            request = _requests.batch_get(namespace, names, consistency, [], max_schema_version, packed=packed)
+            reply = yield from self._send("BatchGet", request, deadline)
+        return reply
 
     def _write(self, rpc: str, request: Any, timeout_s: float | None) -> Plan[Any]:
         try:

@@ -10,9 +10,9 @@ from statesidecar import errors
 from statesidecar._calls import Calls
 from statesidecar._effects import Invoke, Pause, Plan, T
 from statesidecar._merge import MergeConflict, merge, same
-from statesidecar._outbox_calls import OutboxCalls
 from statesidecar._requests import JSON_CONTENT_TYPE, decode_json, encode_json
 from statesidecar._retry import RetryPolicy, backoff_s
+from statesidecar._vector_calls import VectorCalls
 from statesidecar.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -50,7 +50,7 @@ class Session:
     outbox: list[OutboxMessage] = field(default_factory=list)
 
 
-class States(OutboxCalls):
+class States(VectorCalls):
     """The calls, and those built on them."""
 
     def update(

@@ -21,6 +21,8 @@ from statesidecar.v1 import types_pb2
 
 DOMAIN: Final = "state-sidecar"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+# OK is none of them: an error says what went wrong.
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
 # What a status means for the caller: by reason where the reason says more than the code, else by code.
 ERROR_CLASSES: Final[dict[tuple[grpc.StatusCode, str], type[StateSidecarError]]] = {
@@ -62,9 +64,23 @@ def error_of_rpc(error: Any) -> StateSidecarError:
     return error_of(error.code(), error.details() or "", error.trailing_metadata() or ())
 
 
+def error_of_status(data: bytes) -> StateSidecarError:
+    """The error for a serialized `google.rpc.Status`, as the stream of Connect has it; UNKNOWN if it cannot be read."""
+    try:
+        status = _parse(_messages()["Status"], data)
+    except DecodeError:
+        return _error(grpc.StatusCode.UNKNOWN, "", Details())
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _error(code, status.message, decode_details(data))
+
+
 def error_of(code: grpc.StatusCode, message: str, trailing: Iterable[tuple[str, Any]]) -> StateSidecarError:
     """The error for a status with its trailing metadata."""
     details = next((decode_details(value) for key, value in trailing if key == _DETAILS_KEY), Details())
+    return _error(code, message, details)
+
+
+def _error(code: grpc.StatusCode, message: str, details: Details) -> StateSidecarError:
     cls = ERROR_CLASSES.get((code, details.reason)) or ERROR_CLASSES.get((code, ""), errors.InternalError)
     text = "; ".join(
         [message or code.name, *(f"{at}: {what}" for at, what in details.violations if what not in message)]

@@ -14,7 +14,7 @@ import grpc.aio
 
 from statesidecar._channel import Connection
 from statesidecar._flag import Flag
-from statesidecar._following import SILENCE_S, Following, cut
+from statesidecar._following import Following, cut
 from statesidecar._status import error_of_rpc
 from statesidecar.errors import StateSidecarError
 from statesidecar.watching import WatchEvent
@@ -109,11 +109,11 @@ class Watch(Iterator[WatchEvent]):
 
     def _look(self) -> None:
         """Ends a stream over which nothing comes any more: the kernel notices late or never."""
-        while not self._closed.wait(_LOOK_S):
+        while not self._closed.wait(min(_LOOK_S, self._following.silence_s / 2)):
             since, call, connection = self._waiting_since, self._call, self._connection
             if since is None or call is None or connection is None:
                 continue
-            if time.monotonic() - since > SILENCE_S:
+            if time.monotonic() - since > self._following.silence_s:
                 self._give_up(connection)
                 call.cancel()
 
@@ -182,7 +182,7 @@ class AsyncWatch(AsyncIterator[WatchEvent]):
             if self._call is None:
                 self._connection = self._borrow()
                 self._call = self._connection.rpcs["Watch"](self._following.request())
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(self._following.silence_s):
                 response = await self._call.read()
             if response is not grpc.aio.EOF:
                 self._following.take(response)

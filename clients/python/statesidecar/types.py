@@ -116,6 +116,8 @@ class GetResult:
     served_by: Tier
     #: The authority could not be asked, so a newer version may exist.
     stale_possible: bool
+    #: Of an answer from the near cache: it was the newest state at most so many seconds ago. None: the daemon answered.
+    max_age_s: float | None = None
 
     @property
     def found(self) -> bool:
