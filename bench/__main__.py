@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rich.console import Console
-
-from bench import checkpoint_storage, footprint, postgres, redis, report, security, sqlite, telemetry, unary
+from bench import (
+    checkpoint_storage,
+    footprint,
+    plots,
+    postgres,
+    redis,
+    report,
+    security,
+    speed,
+    sqlite,
+    telemetry,
+    unary,
+)
 from bench.figures import Report
 
 FULL = {
@@ -40,7 +50,7 @@ def main() -> int:
     parser.add_argument("--write-readme", action="store_true", help="put the table into bench/README.md")
     options = parser.parse_args()
     sizes = QUICK if options.quick else FULL
-    console = Console()
+    console = report.console()
     with console.status("") as status:
 
         def progress(title: str) -> None:
@@ -57,11 +67,13 @@ def main() -> int:
             postgres=postgres.measure(progress, rounds=sizes["server_rounds"], writes=sizes["server_calls"]),
             group_commit=sqlite.measure(progress, rounds=sizes["sqlite_rounds"], writes=sizes["sqlite_writes"]),
             checkpoints=checkpoint_storage.measure(progress, turns=sizes["turns"]),
+            races=speed.measure(progress, quick=options.quick),
         )
     report.show(measured, console)
     if not options.quick:
         report.save(measured, report.HERE / "results")
         checkpoint_storage.save(measured.checkpoints)
+        plots.save(measured.races)
     if options.write_readme:
         report.write_readme(measured)
     return 0 if measured.met else 1

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,19 +38,23 @@ class RunningDaemon:
 
 @contextmanager
 def daemon(
-    *settings: str, python_options: tuple[str, ...] = (), bytecode: Path | None = None, token: str = ""
+    *settings: str,
+    python_options: tuple[str, ...] = (),
+    bytecode: Path | None = None,
+    token: str = "",
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[RunningDaemon]:
     """`state-sidecar serve` on embedded tiers in a fresh directory, on any free port.
 
     `bytecode`: where compiled modules are kept from one start to the next, whatever the environment says about that.
-    `token`: what it asks callers for.
+    `token`: what it asks callers for. `environ`: variables beside ours.
     """
     with tempfile.TemporaryDirectory(prefix="state-sidecar-bench-") as directory:
         log = Path(directory, "log")
         chosen = (f"data_dir={directory}/data", "listen=127.0.0.1:0", "http_listen=127.0.0.1:0", *settings)
         command = [sys.executable, *python_options, "-m", "sidecar", "serve"]
         command += [argument for setting in chosen for argument in ("--set", setting)]
-        environment = _environment(bytecode)
+        environment = {**_environment(bytecode), **(environ or {})}
         born = time.monotonic()
         with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as process:
             try:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sqlite3
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import CheckpointStorage, Report
+from bench.racing import Race
 from sidecar import __version__
 
 HERE = Path(__file__).parent
@@ -102,12 +104,18 @@ def tables(report: Report) -> list[tuple[Cells, list[Cells]]]:
             f"≤ {idle.rss_mb_max:.0f} MB {_mark(idle.rss_mb <= idle.rss_mb_max)}",
         ),
         (
+            "the same with Redis, PostgreSQL and S3",
+            f"{idle.connected_mb:.0f} MB",
+            f"≤ {idle.connected_mb_max:.0f} MB {_mark(idle.connected_mb <= idle.connected_mb_max)}",
+        ),
+        (
             f"of {', '.join(idle.backends_looked_for)} imported",
             f"{', '.join(idle.backends_imported) or 'none'} (of {idle.modules} modules)",
             f"none {_mark(not idle.backends_imported)}",
         ),
     ]
     return [
+        *race_tables(report.races),
         (("call", "p50 µs", "p99 µs", "floor p50", "floor p99", "ratio", "target"), unary),
         (("what", "measured", "target"), others),
         *checkpoint_tables(report.checkpoints),
@@ -132,8 +140,32 @@ def checkpoint_tables(storage: Sequence[CheckpointStorage]) -> list[tuple[Cells,
     ]
 
 
+def race_tables(races: Sequence[Race]) -> list[tuple[Cells, list[Cells]]]:
+    """What each side did, and the ratios between them with their targets."""
+    sides: list[Cells] = []
+    ratios: list[Cells] = []
+    for race in races:
+        title = f"{race.title}; {race.callers} caller{'s' * (race.callers > 1)}"
+        for side in race.sides:
+            durations = (f"{us:.0f}" for us in (side.p50_us, side.p99_us, side.p999_us))
+            cpu = f"{side.client_cpu_us:.0f} + {side.server_cpu_us:.0f}" if side.server_cpu_us else ""
+            sides.append((title, side.name, f"{side.per_s:.0f}", *durations, cpu))
+        for outcome in race.outcomes:
+            target = "" if outcome.met is None else f"{outcome.wanted} {_mark(outcome.met)}"
+            ratios.append((title, outcome.title, f"{outcome.value:.2f}", target))
+    return [
+        (("what", "ratio of", "median", "target"), ratios),
+        (("what", "by", "a second", "p50 µs", "p99 µs", "p99.9 µs", "CPU µs, client + server"), sides),
+    ]
+
+
 def _mark(met: bool | None) -> str:
     return "✓" if met else "✗"
+
+
+def console() -> Console:
+    """Of a terminal; where there is none, tables are as wide as they need."""
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def show(report: Report, console: Console) -> None:

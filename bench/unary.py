@@ -48,9 +48,9 @@ class Case:
 
 
 CASES = (
-    Case(title="Get, hot cache hit", method="Get", namespace="session", ratio_max=1.35),
+    Case(title="Get, hot cache hit", method="Get", namespace="session", ratio_max=1.2),
     Case(title="Get, hot cache hit, 16 KB", method="Get", namespace="session", value_bytes=16 * KILOBYTE),
-    Case(title="Get, memory authority", method="Get", namespace="system", ratio_max=1.35),
+    Case(title="Get, memory authority", method="Get", namespace="system", ratio_max=1.2),
     Case(title="Set, memory authority", method="Set", namespace="system", ratio_max=1.5),
     Case(title="Set, memory authority, 16 KB", method="Set", namespace="system", value_bytes=16 * KILOBYTE),
     Case(title="Set, SQLite, one at a time", method="Set", namespace="session"),
