@@ -27,6 +27,7 @@ from sidecar.core.operations import (
     WriteId,
 )
 from sidecar.engine.replies import Written
+from sidecar.tiers.reading import Lookup
 from statesidecar.v1 import outbox_service_pb2, types_pb2
 from statesidecar.v1 import state_service_pb2 as pb
 
@@ -78,6 +79,22 @@ def fill_entry(message: types_pb2.Entry, value: Entry) -> None:
         _set_time(message.expire_time, value.expire_time)
     if value.labels:
         message.labels.update(callers_labels(value.labels))
+
+
+def fill_result(message: pb.BatchGetResult | pb.GetResponse, found: Lookup) -> None:
+    """What was found of a key, where it is to be: a message that is given to another's constructor is copied."""
+    copy, tier, stale_possible = found
+    if type(copy) is Entry:
+        fill_entry(message.entry, copy)
+    message.served_by = wire(tier)
+    if stale_possible:
+        message.stale_possible = True
+
+
+def fill_found(message: pb.GetResponse, found: Lookup) -> None:
+    """The same of a Get."""
+    fill_result(message, found)
+    message.mode = wire(found.mode)
 
 
 def _set_time(field: timestamp_pb2.Timestamp, instant_ms: int) -> None:

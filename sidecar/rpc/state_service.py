@@ -117,18 +117,10 @@ class StateService(CheckpointsService, WatchService, StateServiceServicer):
             return packing.packed(lookups, self._message_bytes_max)
         size = sum(len(found.entry.value) for found in lookups if found.entry is not None)
         packing.check_size(size, self._message_bytes_max)
-        return pb.BatchGetResponse(
-            results=[
-                pb.BatchGetResult(
-                    key=key,
-                    entry=None if found.entry is None else convert.entry(found.entry),
-                    served_by=convert.wire(found.tier),
-                    stale_possible=found.stale_possible,
-                )
-                for key, found in zip(request.keys, lookups, strict=True)
-            ],
-            mode=convert.wire(packing.weakest(lookups)[0]),
-        )
+        response = pb.BatchGetResponse(mode=convert.wire(packing.weakest(lookups)[0]))
+        for key, found in zip(request.keys, lookups, strict=True):
+            convert.fill_result(response.results.add(key=key), found)
+        return response
 
     @rpc
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:

@@ -81,7 +81,7 @@ def test_a_lone_call_is_a_frame_and_what_queues_meanwhile_the_next(frames: Frame
 
 
 def test_frames_are_bounded_in_calls_and_bytes(frames: Frames[str]) -> None:
-    for _ in range(CALLS_MAX + 1):
+    for _ in range(2 * CALLS_MAX + 1):
         frames.add("get", GET, 5.0, "small")
     fat = pb.SetRequest(namespace="n", key="k", value=bytes(CALL_BYTES_MAX - 100))
     fits = FRAME_BYTES_MAX // fat.ByteSize()
@@ -91,7 +91,19 @@ def test_frames_are_bounded_in_calls_and_bytes(frames: Frames[str]) -> None:
     sizes = []
     while (frame := frames.next_frame()) is not None:
         sizes.append(len(frame.calls))
-    assert sizes == [CALLS_MAX, 1 + fits, 1]
+    assert sizes == [CALLS_MAX, CALLS_MAX, 1 + fits, 1]
+
+
+@pytest.mark.parametrize(("calls", "sizes"), [(1, [1]), (16, [16]), (17, [16, 1]), (32, [16, 16]), (100, [50, 50])])
+def test_half_of_many_calls_go_together(frames: Frames[str], calls: int, sizes: list[int]) -> None:
+    """So that there is something to do while the daemon answers the other half."""
+    for _ in range(calls):
+        frames.add("get", GET, 5.0, "small")
+
+    sent = []
+    while (frame := frames.next_frame()) is not None:
+        sent.append(len(frame.calls))
+    assert sent == sizes
 
 
 def test_a_large_request_is_not_taken(frames: Frames[str]) -> None:

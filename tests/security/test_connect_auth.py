@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from sidecar.rpc.access import methods as known
 from sidecar.rpc.connect.calls import CARRIED
 from statesidecar.v1 import state_service_pb2 as pb
 from tests.security.callers import ALL, METHODS, bearer, request_for, token_of, write_tokens
@@ -59,6 +60,12 @@ def get(namespace: str) -> pb.GetRequest:
 def events(path: Path) -> list[dict[str, Any]]:
     """What was audited. The file is written by the time a daemon has stopped."""
     return [json.loads(line) for line in (path / "audit").read_text().splitlines()]
+
+
+def test_the_stream_is_opened_by_whoever_may_make_one_of_its_calls() -> None:
+    assert {f"statesidecar.v1.StateService/{rpc}" for rpc in CARRIED.values()} == known.CARRIED
+    for name in known.METHODS:
+        assert (known.CONNECT in known.of_rule(name)) == (name in known.CARRIED or name == known.CONNECT), name
 
 
 async def test_no_call_reaches_another_tenants_namespace(daemon: RunningDaemon) -> None:

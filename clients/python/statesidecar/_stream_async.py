@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -16,7 +18,10 @@ from statesidecar._effects import Attempt
 from statesidecar._frames import CARRIED, Frames, timed_out, without_connect
 from statesidecar._status import error_of_rpc
 from statesidecar.errors import CapabilityMissing, StateSidecarError, Unauthenticated
+from statesidecar.v1 import state_service_pb2 as pb
 
+#: What a write raises on a stream that has ended.
+_BROKEN: Final = (grpc.RpcError, grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError)
 #: Between two looks at whose time is over, for each call in flight: looking never takes a tenth of all time.
 _LOOK_S: Final = 1e-6
 
@@ -39,7 +44,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._frames: Frames[asyncio.Future[Any]] = Frames(clock=self._loop.time)
         self._timer: asyncio.TimerHandle | None = None
-        self._idle: asyncio.Future[None] | None = None
+        self._idle: asyncio.Future[Any] | None = None
         self._call = rpc(None)
         self._tasks = [self._loop.create_task(work) for work in (self._write(), self._read())]
         for task in self._tasks:
@@ -55,7 +60,7 @@ class Stream:
             return None
         idle = self._idle
         if idle is not None and not idle.done():
-            idle.set_result(None)
+            idle.set_result(self._begun() if self._frames.in_flight == 1 else None)
         timer, when = self._timer, self._loop.time() + timeout_s
         if timer is None or when < timer.when():
             self._watch(when)
@@ -97,21 +102,39 @@ class Stream:
         frames, call = self._frames, self._call
         try:
             await call.wait_for_connection()
-            # What is below `write`: that one answers a message that could not be sent any more by setting the call's status
-            # to INTERNAL, in place of the daemon's own, which says why and may be on its way.
-            write = call._cython_call.send_serialized_message  # noqa: SLF001 - as said
             while True:
                 frame = frames.next_frame()
                 if frame is not None:
-                    await write(frame.SerializeToString())
+                    await self._send(frame)
                     continue
                 if self.ended:
                     await call.done_writing()
                     return
                 self._idle = self._loop.create_future()
-                await self._idle
-        except (grpc.RpcError, grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            return  # It broke: the reader hears why
+                begun = await self._idle
+                if begun is not None:
+                    await _rest(*begun)
+        except _BROKEN:
+            return  # The reader hears why
+
+    def _send(self, frame: pb.ConnectRequest) -> Coroutine[Any, Any, None]:
+        # What is below `write`: that one answers a message that could not be sent any more by setting the call's status to
+        # INTERNAL, in place of the daemon's own, which says why and may be on its way.
+        sending: Coroutine[Any, Any, None] = self._call._cython_call.send_serialized_message(  # noqa: SLF001 - as said
+            frame.SerializeToString()
+        )
+        return sending
+
+    def _begun(self) -> tuple[Coroutine[Any, Any, None], Any] | None:
+        """Begins to write what waits: a lone caller is spared a turn of the loop. For the writer, which is idle, to end."""
+        frame = self._frames.next_frame()
+        if frame is None:
+            return None
+        sending = self._send(frame)
+        try:
+            return sending, sending.send(None)
+        except (StopIteration, *_BROKEN):
+            return None
 
     async def _read(self) -> None:
         frames, read, eof = self._frames, self._call.read, grpc.aio.EOF
@@ -160,6 +183,22 @@ class Stream:
                 answer.set_result(None)
         if next_deadline is not None:
             self._watch(max(next_deadline, self._loop.time() + self._frames.in_flight * _LOOK_S))
+
+
+@types.coroutine
+def _rest(begun: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    """What is left of a coroutine that awaits this by now."""
+    while True:
+        try:
+            yield awaited
+        except BaseException as error:  # noqa: BLE001 - of the future, or that the task is cancelled: all is the coroutine's
+            step = partial(begun.throw, error)
+        else:
+            step = partial(begun.send, None)
+        try:
+            awaited = step()
+        except StopIteration:
+            return
 
 
 async def send(connection: Connection, attempt: Attempt, token: Token | None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from statesidecar._channel import Connection
+from statesidecar._channel import Connection, let_go
 from statesidecar._flag import Flag
 from statesidecar._following import Following, cut
 from statesidecar._status import error_of_rpc
@@ -209,5 +209,7 @@ class AsyncWatch(AsyncIterator[WatchEvent]):
         connection, self._connection = self._connection, None
         if call is not None:
             call.cancel()
+            await call.code()  # Its end is told to the loop, which may be closed in a moment
+            let_go(call)
         if connection is not None:
             await self._give_back(connection)

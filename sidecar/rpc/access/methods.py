@@ -9,7 +9,6 @@ from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from sidecar.core.audit import AuditKind
-from sidecar.rpc.connect import calls
 
 
 class Group(StrEnum):
@@ -74,7 +73,11 @@ METHODS: dict[str, Method] = {
 }
 """By full name, like `statesidecar.v1.StateService/Get`. On the wire a slash comes before it, and nothing else is one."""
 CONNECT = f"{_STATE}/Connect"
-CARRIED = frozenset(METHODS) & {f"{_STATE}/{name}" for name in calls.CARRIED.values()}
+CARRIED = frozenset(
+    name
+    for name, method in METHODS.items()
+    if name.startswith(_STATE) and method.group in {Group.READ, Group.WRITE, Group.CHECKPOINT}
+)
 """What calls of that stream stand for."""
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from sidecar.core.entry import Entry
 from sidecar.core.errors import DeadlineExceeded, Draining, InvalidRequest, Unsupported
 from sidecar.rpc import convert
 from sidecar.rpc.calls import Context, Malformed, refuse_unreadable
@@ -221,23 +220,12 @@ class Stream:
             self._unsent_bytes -= bytes_
             self._unanswered -= 1
             if type(body) is Lookup:
-                _fill(add(id=call_id).get, body)
+                convert.fill_found(add(id=call_id).get, body)
             elif type(body) is bytes:
                 add(id=call_id, status=body)
             else:
                 add(id=call_id, **{field: body})
         return response
-
-
-def _fill(response: pb.GetResponse, found: Lookup) -> None:
-    """As StateService.Get answers it."""
-    copy, tier, stale_possible = found
-    if type(copy) is Entry:
-        convert.fill_entry(response.entry, copy)
-    response.mode = convert.wire(found.mode)
-    response.served_by = convert.wire(tier)
-    if stale_possible:
-        response.stale_possible = True
 
 
 def _size(body: Any) -> int:
