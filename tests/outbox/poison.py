@@ -11,9 +11,11 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sidecar.core.errors import StoreUnavailable
 from sidecar.core.operations import Put, Write
 from sidecar.core.outbox import Message
 from sidecar.core.policy import VALUE_BYTES_MAX
+from sidecar.core.store import Store
 from sidecar.engine.outbox.config import OutboxConfig
 from tests.outbox import stored
 from tests.outbox.crew import Crew
@@ -86,8 +88,18 @@ async def _fill(url: str, topic: str, messages: int) -> None:
         assert messages % (KEYS * PER_WRITE) == 0, f"{messages} is no multiple of {KEYS * PER_WRITE}"
         for _ in range(messages // (KEYS * PER_WRITE)):
             await asyncio.gather(
-                *[placement.authority.commit(_write(f"key/{key}", PLAIN if key else topic)) for key in range(KEYS)]
+                *[_commit(placement.authority, _write(f"key/{key}", PLAIN if key else topic)) for key in range(KEYS)]
             )
+
+
+async def _commit(store: Store, write: Write) -> None:
+    """Again while a busy machine has no turn for it: then nothing was written."""
+    while True:
+        try:
+            await store.commit(write)
+        except StoreUnavailable:
+            continue
+        return
 
 
 def _write(key: str, topic: str) -> Write:
